@@ -1,0 +1,48 @@
+"""What the operator asked this node's proxy to do. Flag names are kube-proxy's."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from netproxy.model.ip import Family, IPAddress, Prefix
+
+
+class DetectLocalMode(enum.Enum):
+    """How a packet from a pod of this node is told from others (``--detect-local-mode``).
+
+    Source: kube-proxy 1.36, KubeProxyConfiguration.detectLocalMode.
+    """
+
+    CLUSTER_CIDR = "ClusterCIDR"
+    NODE_CIDR = "NodeCIDR"
+    BRIDGE_INTERFACE = "BridgeInterface"
+    INTERFACE_NAME_PREFIX = "InterfaceNamePrefix"
+
+
+class ProxyConfig(NamedTuple):
+    """Settings of one proxy on one node; both IP families."""
+
+    node_name: str
+    """An endpoint is local when its nodeName equals this (``--hostname-override``)."""
+    node_ips: tuple[IPAddress, ...] = ()
+    """``--node-ip``: the node's primary addresses; empty: taken from the Node object, then from the kernel."""
+    zone: str = ""
+    """``--zone``; empty: taken from the Node object's label."""
+    service_cidrs: tuple[Prefix, ...] = ()
+    """``--service-cidr``: added to what ServiceCIDR objects tell."""
+    cluster_cidrs: tuple[Prefix, ...] = ()
+    """``--cluster-cidr``: pod addresses of the cluster. Only the first of each family counts."""
+    detect_local_mode: DetectLocalMode = DetectLocalMode.CLUSTER_CIDR
+    pod_bridge_interface: str = ""
+    pod_interface_name_prefix: str = ""
+    masquerade_all: bool = False
+    masquerade_bit: int = 14
+    """0..31: the bit of the packet mark that asks for masquerading."""
+    nodeport_addresses: tuple[Prefix, ...] = ()
+    """``--nodeport-addresses``; empty means ``primary``: only the node's primary addresses."""
+    families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
+
+    @property
+    def masquerade_mark(self) -> int:
+        return 1 << self.masquerade_bit

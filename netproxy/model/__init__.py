@@ -1,0 +1,1 @@
+"""What Kubernetes says, nothing more. Pure: no I/O, no clock, no log."""
