@@ -125,9 +125,7 @@ class _Builder:
         socket = self._sockets[parent]
         index = self._index(parent, interface)
         options = {"master": self._index(parent, uplink.bridge)} if uplink.bridge else {}
-        self._try(
-            parent, interface, lambda: socket.link("set", index=index, state="up", **options)
-        )
+        self._try(parent, interface, lambda: socket.link("set", index=index, state="up", **options))
         for prefix in uplink.parent_addresses:
             self._add_address(parent, interface, prefix)
         for route in uplink.parent_routes:

@@ -14,9 +14,9 @@ import ctypes
 import errno
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,21 +56,8 @@ def run_inside(namespace: str, function: Callable[[], _T]) -> _T:
 
 def run_in_thread(function: Callable[[], _T]) -> _T:
     """What the function returns when it runs in a thread that dies afterwards."""
-    results: list[_T] = []
-    errors: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # carried to the caller's thread, and raised there
-            errors.append(error)
-
-    thread = threading.Thread(target=body, name="netproxy-lab", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    with ThreadPoolExecutor(1, thread_name_prefix="netproxy-lab") as pool:
+        return pool.submit(function).result()
 
 
 def enter(namespace: str) -> None:

@@ -175,7 +175,9 @@ class Topology:
             if name in (each.member, each.name):
                 return each
         known = ", ".join(each.member for each in self.namespaces)
-        raise ConfigError(setting=name, problem="no such member of the lab", hint=f"there are: {known}")
+        raise ConfigError(
+            setting=name, problem="no such member of the lab", hint=f"there are: {known}"
+        )
 
 
 class NamespaceName(NamedTuple):
@@ -355,8 +357,15 @@ def _backbone(spec: LabSpec) -> Namespace:
         sysctls=(*_base_sysctls(spec), *_forwarding()),
         bridge_addresses=routers,
         # A node's default route ends here. Whatever has no rules is refused at once rather
-        # than lost, so that "no rules yet" shows within a millisecond.
-        routes=tuple(Route(_DEFAULT[family]) for family in spec.families),
+        # than lost, so that "no rules yet" shows within a millisecond, to pods as well.
+        routes=(
+            *(Route(_DEFAULT[family]) for family in spec.families),
+            *(
+                route
+                for family in spec.families
+                for route in _pod_subnet_routes(spec, family, except_node=0)
+            ),
+        ),
     )
 
 
@@ -364,9 +373,7 @@ def _node(spec: LabSpec, number: int) -> Namespace:
     routes = []
     for family in spec.families:
         # A Service's address needs *some* route before the output hook may rewrite it.
-        routes.append(
-            Route(_DEFAULT[family], gateway=_backbone_address(family, _ROUTER_NUMBER))
-        )
+        routes.append(Route(_DEFAULT[family], gateway=_backbone_address(family, _ROUTER_NUMBER)))
         routes += _pod_subnet_routes(spec, family, except_node=number)
         routes.append(Route(str(_pod_cidr(family, number))))
     loose = (Sysctl("ipv4/conf/all/rp_filter", "2"),)
