@@ -1,0 +1,1 @@
+"""nftables mode: a constant rule set, services as elements of its maps. See README.md."""

@@ -1,0 +1,194 @@
+"""A plan → the elements that carry it out.
+
+The only freedom is which endpoint stands at which index. ``place_targets`` uses it so that one
+endpoint more or less changes O(1) elements, whatever the size of the service: whoever was there
+keeps its index, and the last one fills a hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from netproxy.backends.nftables import names
+from netproxy.backends.nftables.names import ClassChain, ClassKind
+from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
+from netproxy.model.ip import pack_address
+from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port, pack_target
+from netproxy.nft.expr import DROP, Verdict, goto
+from netproxy.nft.objects import Data
+
+_REJECT = goto(names.REJECT)
+
+
+class Placed(NamedTuple):
+    """A frontend in the endpoints maps."""
+
+    map: str
+    prefix: bytes
+    """The packed frontend; an index follows it in each key."""
+    is_local: bool
+    """Shows ``local_targets``, from LOCAL_INDEX on, instead of ``targets``, from 0 on."""
+
+    @property
+    def first_index(self) -> int:
+        return names.LOCAL_INDEX if self.is_local else 0
+
+
+class Fragment(NamedTuple):
+    """All elements of one service port in one family."""
+
+    owner: str
+    """``namespace/name:port`` for comments."""
+    targets: tuple[bytes, ...]
+    """Packed endpoints by index."""
+    local_targets: tuple[bytes, ...]
+    """The same for node-local ones; their index begins at LOCAL_INDEX."""
+    placed: tuple[Placed, ...]
+    elements: tuple[tuple[str, bytes, Verdict], ...]
+    """(map, key, verdict): these keys are this service port's alone."""
+    shared: tuple[tuple[str, bytes], ...]
+    """(set, key): others may need the same element."""
+
+    def chains(self) -> Iterable[str]:
+        """The class chains that its verdicts lead to, with repetitions."""
+        return (v.chain for _, _, v in self.elements if v.chain and v is not _REJECT)
+
+    def endpoint_elements(self) -> Iterable[tuple[str, bytes, bytes]]:
+        """(map, key, endpoint) of everything it has in the endpoints maps."""
+        for one in self.placed:
+            for number, target in enumerate(self.list_of(one), one.first_index):
+                yield one.map, one.prefix + pack_index(number), target
+
+    def list_of(self, placed: Placed) -> tuple[bytes, ...]:
+        """The endpoints that a frontend shows."""
+        return self.local_targets if placed.is_local else self.targets
+
+    def all_elements(self) -> Iterable[tuple[str, bytes, Data]]:
+        """Every element, shared ones included."""
+        yield from self.endpoint_elements()
+        yield from self.elements
+        for name, key in self.shared:
+            yield name, key, None
+
+
+def place_targets(before: Sequence[bytes], wanted: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Give every wanted endpoint an index, moving as few as possible.
+
+    Example:
+        >>> place_targets((b"a", b"b", b"c", b"d"), (b"a", b"c", b"d"))
+        (b'a', b'd', b'c')
+    """
+    if not before:
+        return tuple(wanted)
+    count = len(wanted)
+    missing = set(wanted)
+    placed: list[bytes | None] = [None] * count
+    for index, target in enumerate(before[:count]):
+        if target in missing:
+            placed[index] = target
+            missing.discard(target)
+    if not missing:
+        return tuple(t for t in placed if t is not None)
+    # In the order of ``wanted``, so that the result depends on nothing else.
+    rest = iter([target for target in wanted if target in missing])
+    return tuple(target if target is not None else next(rest) for target in placed)
+
+
+def frontend_prefix(frontend: Frontend, protocol: str) -> bytes:
+    """The packed frontend, as it begins every key that belongs to it."""
+    head = b"" if frontend.kind is FrontendKind.NODE_PORT else pack_address(frontend.address)
+    return head + PACKED_PROTOCOLS[protocol] + pack_port(frontend.port)
+
+
+def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
+    """All elements of a plan.
+
+    Args:
+        plan: What to do.
+        before: What stands there now; its indexes are kept where possible.
+    """
+    packed = {target: pack_target(target.address, target.port) for target in plan.targets}
+    for target in plan.local_targets:
+        packed[target] = pack_target(target.address, target.port)
+    targets = [packed[target] for target in plan.targets]
+    local_targets = [packed[target] for target in plan.local_targets]
+    placed: list[Placed] = []
+    elements: list[tuple[str, bytes, Verdict]] = []
+    shared: list[tuple[str, bytes]] = []
+    protocol = plan.name.protocol
+    for frontend in plan.frontends:
+        prefix = frontend_prefix(frontend, protocol)
+        if frontend.kind is FrontendKind.CLUSTER_IP:
+            shared.append((names.CLUSTER_IPS, pack_address(frontend.address)))
+        elements += _verdicts(frontend, prefix, len(targets), len(local_targets))
+        where = _where(frontend, names.ENDPOINTS, names.NODEPORT_ENDPOINTS)
+        if targets and (not frontend.is_local_only or frontend.has_short_circuit):
+            placed.append(Placed(where, prefix, is_local=False))
+        if local_targets and frontend.is_local_only:
+            placed.append(Placed(where, prefix, is_local=True))
+    shared += _hairpins(plan, packed)
+    return Fragment(
+        owner=str(plan.name),
+        targets=place_targets(before.targets if before else (), targets),
+        local_targets=place_targets(before.local_targets if before else (), local_targets),
+        placed=tuple(placed),
+        elements=tuple(elements),
+        shared=tuple(shared),
+    )
+
+
+def _where(frontend: Frontend, for_address: str, for_nodeport: str) -> str:
+    return for_nodeport if frontend.kind is FrontendKind.NODE_PORT else for_address
+
+
+_CLASS_KINDS = {
+    # (kind is ClusterIP / NodePort / other, policy Local)
+    (FrontendKind.CLUSTER_IP, False): ClassKind.CLUSTER,
+    (FrontendKind.CLUSTER_IP, True): ClassKind.CLUSTER_LOCAL,
+    (FrontendKind.EXTERNAL_IP, False): ClassKind.EXTERNAL,
+    (FrontendKind.EXTERNAL_IP, True): ClassKind.EXTERNAL_LOCAL,
+    (FrontendKind.LOAD_BALANCER_IP, False): ClassKind.EXTERNAL,
+    (FrontendKind.LOAD_BALANCER_IP, True): ClassKind.EXTERNAL_LOCAL,
+    (FrontendKind.NODE_PORT, False): ClassKind.NODEPORT,
+    (FrontendKind.NODE_PORT, True): ClassKind.NODEPORT_LOCAL,
+}
+
+_gotos: dict[tuple[ClassKind, int], Verdict] = {}
+
+
+def _goto_class(kind: ClassKind, count: int) -> Verdict:
+    """Equal verdicts as one object: there are as many elements as services."""
+    verdict = _gotos.get((kind, count))
+    if verdict is None:
+        verdict = _gotos[kind, count] = goto(ClassChain(kind, count).name)
+    return verdict
+
+
+def _verdicts(
+    frontend: Frontend, prefix: bytes, targets: int, local_targets: int
+) -> Iterable[tuple[str, bytes, Verdict]]:
+    """The entries of one frontend in the verdict maps."""
+    kind = _CLASS_KINDS[frontend.kind, frontend.is_local_only]
+    serves_outside = frontend.action is Action.FORWARD
+    if serves_outside or frontend.has_short_circuit:
+        count = local_targets if frontend.is_local_only else targets
+        dispatch = _where(frontend, names.SERVICE_IPS, names.SERVICE_NODEPORTS)
+        yield dispatch, prefix, _goto_class(kind, count if serves_outside else 0)
+    if frontend.has_short_circuit:
+        is_nodeport = frontend.kind is FrontendKind.NODE_PORT
+        inner = ClassKind.POD_TO_NODEPORT if is_nodeport else ClassKind.POD_TO_EXTERNAL
+        shortcut = _where(frontend, names.SHORT_CIRCUIT_IPS, names.SHORT_CIRCUIT_NODEPORTS)
+        yield shortcut, prefix, _goto_class(inner, targets)
+    if not serves_outside:
+        refusal = _where(frontend, names.NO_ENDPOINT_IPS, names.NO_ENDPOINT_NODEPORTS)
+        yield refusal, prefix, _REJECT if frontend.action is Action.REJECT else DROP
+
+
+def _hairpins(plan: ServicePlan, packed: dict[Target, bytes]) -> Iterable[tuple[str, bytes]]:
+    """Connections of a local endpoint to itself, as they look after translation."""
+    protocol = PACKED_PROTOCOLS[plan.name.protocol]
+    for target, both in packed.items():
+        if target.is_local:
+            address, port = both[:-4], both[-4:]
+            yield names.HAIRPIN, address + address + protocol + port

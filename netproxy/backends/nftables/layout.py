@@ -1,0 +1,236 @@
+"""The constant part of the rule set: base chains, maps, and the class chains.
+
+A packet's way through it, first packet of a connection:
+
+    nat-prerouting / nat-output → services: is the destination a frontend?  → its class chain:
+        mark for masquerading if need be, pick a random index, rewrite the destination
+    filter-input / -forward / -output: still addressed to a frontend? Then it has no endpoint
+        for this client: reject or drop
+    nat-postrouting: marked, or a pod that reached itself → masquerade
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from netproxy.backends.nftables import names
+from netproxy.backends.nftables.names import ClassChain, ClassKind
+from netproxy.model.ip import Family, IPAddress, Prefix, pack_address
+from netproxy.nft.expr import (
+    ADDRESS_TYPE_LOCAL,
+    DROP,
+    Dnat,
+    FlipMark,
+    InSet,
+    Key,
+    Load,
+    Masquerade,
+    Match,
+    MatchMark,
+    MatchNewConnection,
+    MatchPrefix,
+    MatchTranslated,
+    Numgen,
+    Reject,
+    Rule,
+    SetMark,
+    Statement,
+    VerdictMap,
+    jump,
+)
+from netproxy.nft.objects import Chain, Elements, Hook, SetKind, SetSpec
+
+DSTNAT, FILTER, SRCNAT = -100, 0, 100
+"""Source: nft(8), standard priority names."""
+
+FRONTEND: tuple[Load, ...] = (Key.DADDR, Key.L4PROTO, Key.DPORT)
+NODEPORT: tuple[Load, ...] = (Key.L4PROTO, Key.DPORT)
+TARGET: tuple[Load, ...] = (Key.DADDR, Key.DPORT)
+_ANY_INDEX = Numgen(2)
+"""A map's declaration needs some modulus; the type is that of any."""
+
+SETS: dict[str, SetSpec] = {
+    names.CLUSTER_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
+    names.NODEPORT_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
+    names.HAIRPIN: SetSpec(SetKind.SET, (Key.SADDR, *FRONTEND)),
+    names.SERVICE_IPS: SetSpec(SetKind.VERDICT_MAP, FRONTEND),
+    names.SERVICE_NODEPORTS: SetSpec(SetKind.VERDICT_MAP, NODEPORT),
+    names.SHORT_CIRCUIT_IPS: SetSpec(SetKind.VERDICT_MAP, FRONTEND),
+    names.SHORT_CIRCUIT_NODEPORTS: SetSpec(SetKind.VERDICT_MAP, NODEPORT),
+    names.NO_ENDPOINT_IPS: SetSpec(SetKind.VERDICT_MAP, FRONTEND),
+    names.NO_ENDPOINT_NODEPORTS: SetSpec(SetKind.VERDICT_MAP, NODEPORT),
+    names.ENDPOINTS: SetSpec(SetKind.DATA_MAP, (*FRONTEND, _ANY_INDEX), TARGET),
+    names.NODEPORT_ENDPOINTS: SetSpec(SetKind.DATA_MAP, (*NODEPORT, _ANY_INDEX), TARGET),
+}
+
+
+class LocalDetector(NamedTuple):
+    """How packets of this node's pods are recognised: by source network or by interface."""
+
+    prefix: Prefix | None = None
+    interface: str = ""
+    """An interface name; a trailing ``*`` matches every name that begins so."""
+
+    def match(self, *, negate: bool) -> Statement:
+        """Go on if the packet is (not) from a pod of this node."""
+        if self.prefix is not None:
+            return MatchPrefix(Key.SADDR, self.prefix, negate)
+        return Match(Key.IIFNAME, self.interface, negate)
+
+
+class Settings(NamedTuple):
+    """What the constant rules depend on, in one family."""
+
+    family: Family
+    masquerade_mark: int = 1 << 14
+    masquerade_all: bool = False
+    detector: LocalDetector | None = None
+    """None: pods cannot be told from others, so nothing to a ClusterIP is masqueraded."""
+    service_cidrs: tuple[Prefix, ...] = ()
+    nodeport_ips: tuple[IPAddress, ...] | None = None
+    """The node's addresses that accept NodePorts; None: all but loopback."""
+
+
+def base_chains(settings: Settings) -> dict[str, Chain]:
+    """All chains but the class chains, in an order in which each refers only to earlier ones."""
+    return {
+        names.REJECT: Chain((Rule((Reject(),)),)),
+        names.SERVICES: Chain(_services(settings)),
+        names.NO_ENDPOINTS: Chain(
+            (Rule((VerdictMap(FRONTEND, names.NO_ENDPOINT_IPS),), "no endpoint: reject or drop"),)
+        ),
+        names.UNKNOWN_CLUSTER_IPS: Chain(_unknown_cluster_ips(settings)),
+        names.NAT_PREROUTING: Chain(
+            (Rule((jump(names.SERVICES),)),), Hook("nat", "prerouting", DSTNAT)
+        ),
+        names.NAT_OUTPUT: Chain((Rule((jump(names.SERVICES),)),), Hook("nat", "output", DSTNAT)),
+        names.FILTER_INPUT: Chain(_filter_input(settings), Hook("filter", "input", FILTER)),
+        names.FILTER_FORWARD: Chain(_filter_new(), Hook("filter", "forward", FILTER)),
+        names.FILTER_OUTPUT: Chain(_filter_new(), Hook("filter", "output", FILTER)),
+        names.NAT_POSTROUTING: Chain(_postrouting(settings), Hook("nat", "postrouting", SRCNAT)),
+    }
+
+
+def base_elements(settings: Settings) -> dict[str, Elements]:
+    """The elements that belong to no service."""
+    accepting = settings.nodeport_ips or ()
+    return {names.NODEPORT_IPS: {pack_address(address): None for address in accepting}}
+
+
+def _services(settings: Settings) -> tuple[Rule, ...]:
+    nodeports = VerdictMap(NODEPORT, names.SERVICE_NODEPORTS)
+    return (
+        Rule((VerdictMap(FRONTEND, names.SERVICE_IPS),), "cluster, external, load-balancer IPs"),
+        Rule((*_accepts_nodeports(settings), nodeports), "NodePorts"),
+    )
+
+
+def _accepts_nodeports(settings: Settings) -> tuple[Statement, ...]:
+    """Only packets to an address of this node that accepts NodePorts go on."""
+    if settings.nodeport_ips is not None:
+        return (InSet((Key.DADDR,), names.NODEPORT_IPS),)
+    return (Match(Key.DADDR_TYPE, ADDRESS_TYPE_LOCAL), _not_loopback(settings.family))
+
+
+def _not_loopback(family: Family) -> Statement:
+    loopback = Prefix(IPAddress("127.0.0.0"), 8) if family is Family.IPV4 else LOOPBACK6
+    return MatchPrefix(Key.DADDR, loopback, negate=True)
+
+
+LOOPBACK6 = Prefix(IPAddress("::1"), 128)
+
+
+def _unknown_cluster_ips(settings: Settings) -> tuple[Rule, ...]:
+    known = Rule(
+        (InSet((Key.DADDR,), names.CLUSTER_IPS), Reject()), "a ClusterIP, but no such port"
+    )
+    unallocated = [
+        Rule((MatchPrefix(Key.DADDR, cidr), DROP), "in the service range, but nobody's address")
+        for cidr in settings.service_cidrs
+        if cidr.family is settings.family
+    ]
+    return (known, *unallocated)
+
+
+def _filter_input(settings: Settings) -> tuple[Rule, ...]:
+    if settings.nodeport_ips is None:
+        accepting: Statement = _not_loopback(settings.family)
+    else:
+        accepting = InSet((Key.DADDR,), names.NODEPORT_IPS)
+    lookup = VerdictMap(NODEPORT, names.NO_ENDPOINT_NODEPORTS)
+    return (
+        Rule((MatchNewConnection(), accepting, lookup), "NodePort without endpoint"),
+        Rule((MatchNewConnection(), jump(names.NO_ENDPOINTS))),
+    )
+
+
+def _filter_new() -> tuple[Rule, ...]:
+    return (
+        Rule((MatchNewConnection(), jump(names.NO_ENDPOINTS))),
+        Rule((MatchNewConnection(), jump(names.UNKNOWN_CLUSTER_IPS))),
+    )
+
+
+def _postrouting(settings: Settings) -> tuple[Rule, ...]:
+    mark = settings.masquerade_mark
+    itself = InSet((Key.SADDR, *FRONTEND), names.HAIRPIN)
+    return (
+        Rule((MatchMark(mark), FlipMark(mark), Masquerade()), "so that replies come back this way"),
+        Rule((MatchTranslated(), itself, Masquerade()), "a pod that reached itself"),
+    )
+
+
+_NODEPORT_KINDS = (ClassKind.NODEPORT, ClassKind.NODEPORT_LOCAL, ClassKind.POD_TO_NODEPORT)
+_LOCAL_KINDS = (ClassKind.CLUSTER_LOCAL, ClassKind.EXTERNAL_LOCAL, ClassKind.NODEPORT_LOCAL)
+
+
+def class_chain(chain: ClassChain, settings: Settings) -> Chain:
+    """The rules of a class chain."""
+    is_nodeport = chain.kind in _NODEPORT_KINDS
+    offset = names.LOCAL_INDEX if chain.kind in _LOCAL_KINDS else 0
+    frontend = NODEPORT if is_nodeport else FRONTEND
+    endpoints = names.NODEPORT_ENDPOINTS if is_nodeport else names.ENDPOINTS
+    rules = _before_choice(chain.kind, settings)
+    if chain.endpoints:
+        index = Numgen(chain.endpoints, offset)
+        rules += (Rule((Dnat((*frontend, index), endpoints),), _choice_comment(chain)),)
+    return Chain(rules)
+
+
+def _choice_comment(chain: ClassChain) -> str:
+    which = "of this node's " if chain.kind in _LOCAL_KINDS else "of "
+    return f"one {which}{chain.endpoints}" if chain.endpoints > 1 else "the only one"
+
+
+def _before_choice(kind: ClassKind, settings: Settings) -> tuple[Rule, ...]:
+    """Masquerading and short circuits, before an endpoint is picked."""
+    mark = SetMark(settings.masquerade_mark)
+    match kind:
+        case ClassKind.CLUSTER | ClassKind.CLUSTER_LOCAL:
+            if settings.masquerade_all:
+                return (Rule((mark,), "masquerade all"),)
+            if settings.detector is None:
+                return ()
+            return (Rule((settings.detector.match(negate=True), mark), "not from a pod"),)
+        case ClassKind.EXTERNAL | ClassKind.NODEPORT:
+            return (Rule((mark,), "from outside: replies must return through this node"),)
+        case ClassKind.EXTERNAL_LOCAL:
+            return _short_circuit(VerdictMap(FRONTEND, names.SHORT_CIRCUIT_IPS), settings)
+        case ClassKind.NODEPORT_LOCAL:
+            return _short_circuit(VerdictMap(NODEPORT, names.SHORT_CIRCUIT_NODEPORTS), settings)
+        case ClassKind.POD_TO_EXTERNAL | ClassKind.POD_TO_NODEPORT:
+            return ()
+
+
+def _short_circuit(lookup: VerdictMap, settings: Settings) -> tuple[Rule, ...]:
+    """Clients on this node are served as if the policy were Cluster.
+
+    Source: kube-proxy 1.36: pods as if they had gone out to the load balancer and come back, so
+    without masquerading; the node itself with it.
+    """
+    own = Match(Key.SADDR_TYPE, ADDRESS_TYPE_LOCAL)
+    from_node = Rule((own, SetMark(settings.masquerade_mark), lookup), "from this node itself")
+    if settings.detector is None:
+        return (from_node,)
+    from_pod = Rule((settings.detector.match(negate=False), lookup), "from a pod of this node")
+    return (from_pod, from_node)

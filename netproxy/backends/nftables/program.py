@@ -1,0 +1,299 @@
+"""The desired state of one table, kept up to date service by service.
+
+A change costs in proportion to itself: only the fragments of dirty services are compiled, and
+only the differences between a fragment and its predecessor become operations. The full state is
+put together only to be compared with what the kernel has.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from netproxy.backends.nftables import names
+from netproxy.backends.nftables.compile import Fragment, compile_plan, place_targets
+from netproxy.backends.nftables.layout import (
+    SETS,
+    Settings,
+    base_chains,
+    base_elements,
+    class_chain,
+)
+from netproxy.backends.nftables.names import parse_class_chain
+from netproxy.core.plan import ServicePlan
+from netproxy.model.names import ServiceKey
+from netproxy.nft.diff import data_first, diff_rulesets, put_chain
+from netproxy.nft.elements import index_of, pack_index
+from netproxy.nft.expr import Rule
+from netproxy.nft.objects import Chain, Data, Elements, Ruleset
+from netproxy.nft.transaction import (
+    AddElements,
+    DeleteChain,
+    DeleteElements,
+    FlushChain,
+    Operation,
+    ReplaceElements,
+    Transaction,
+)
+
+_ABSENT = object()
+_Change = tuple[object, object]
+"""(old data, new data); ``_ABSENT`` where there is none."""
+
+
+class Program:
+    """Desired state of one family. Changes accumulate until a transaction takes them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._fragments: dict[ServiceKey, dict[str, Fragment]] = {}
+        """Service → fragment by port name and protocol."""
+        self._owners: Counter[tuple[str, bytes]] = Counter()
+        """How many fragments need a shared element."""
+        self._users: Counter[str] = Counter()
+        """How many verdicts lead to a class chain."""
+        self._programmed: set[str] = set()
+        """Class chains that the kernel has, in use or not."""
+        self._pending: dict[str, dict[bytes, _Change]] = {}
+        self._is_tracking = False
+        """Differences are kept from the first comparison on; before, all would be one."""
+
+    @property
+    def endpoints(self) -> int:
+        """How many endpoints all service ports have together."""
+        return sum(len(f.targets) for ports in self._fragments.values() for f in ports.values())
+
+    def put_service(self, key: ServiceKey, plans: Iterable[ServicePlan]) -> None:
+        """Compile the plans of one service; what they change is pending from now on."""
+        before = self._fragments.get(key, {})
+        after = {}
+        for plan in plans:
+            port = f"{plan.name.port}/{plan.name.protocol}"
+            after[port] = compile_plan(plan, before.get(port))
+        if after == before:
+            return
+        for port, old in before.items():
+            if old != after.get(port):
+                self._change(old, after.get(port))
+        for port, new in after.items():
+            if port not in before:
+                self._change(None, new)
+        if after:
+            self._fragments[key] = after
+        else:
+            del self._fragments[key]
+
+    def take_transaction(self) -> Transaction:
+        """Everything that is pending; nothing is pending afterwards."""
+        pending, self._pending = self._pending, {}
+        operations: list[Operation] = []
+        wanted = [n for n, count in self._users.items() if count and n not in self._programmed]
+        for name in sorted(wanted):
+            operations += put_chain(name, self._class_chain(name))
+            self._programmed.add(name)
+        operations += _element_operations(pending)
+        return Transaction(self.settings.family, names.TABLE, operations)
+
+    def take_unused_chains(self) -> Transaction:
+        """Deletes class chains that no service leads to any more.
+
+        Apart from the change that made them unused, because before kernel 6.2 a map's element
+        holds its chain for a moment after it was deleted, and because counts come and go.
+        """
+        unused = sorted(name for name in self._programmed if not self._users[name])
+        self._programmed.difference_update(unused)
+        operations: list[Operation] = []
+        for name in unused:
+            operations += (FlushChain(name), DeleteChain(name))
+        return Transaction(self.settings.family, names.TABLE, operations)
+
+    def adopt_placement(self, actual: Ruleset) -> None:
+        """Keep endpoints at the indexes where the kernel has them already.
+
+        For a newborn process: its own placement would be as good, but would rewrite elements.
+        """
+        standing = _standing_targets(actual)
+        for ports in self._fragments.values():
+            for port, fragment in ports.items():
+                ports[port] = _adopt(fragment, standing)
+
+    def compare(self, actual: Ruleset, *, prune: bool = True) -> Transaction:
+        """The transaction from what the kernel has to the desired state; nothing stays pending."""
+        self._pending.clear()
+        self._is_tracking = True
+        transaction = diff_rulesets(actual, self.ruleset(), prune=prune)
+        self._programmed = {name for name, count in self._users.items() if count}
+        if not prune:
+            self._programmed.update(n for n in actual.chains if parse_class_chain(n))
+        return transaction
+
+    def ruleset(self) -> Ruleset:
+        """The desired state as a whole."""
+        elements: dict[str, Elements] = {name: {} for name in SETS}
+        for name, items in base_elements(self.settings).items():
+            elements[name].update(items)
+        for ports in self._fragments.values():
+            for fragment in ports.values():
+                for name, key, data in fragment.all_elements():
+                    elements[name][key] = data
+        used = sorted(name for name, count in self._users.items() if count)
+        chains = {name: self._class_chain(name) for name in used}
+        return Ruleset(
+            self.settings.family,
+            names.TABLE,
+            {**chains, **base_chains(self.settings)},
+            dict(SETS),
+            elements,
+        )
+
+    def vocabulary(self, chains: Iterable[str]) -> Iterable[Rule]:
+        """Every rule that could be ours in a table with these chains."""
+        for chain in base_chains(self.settings).values():
+            yield from chain.rules
+        for name in {*chains, *self._users}:
+            parsed = parse_class_chain(name)
+            if parsed is not None:
+                yield from class_chain(parsed, self.settings).rules
+
+    def owners(self) -> dict[bytes, str]:
+        """Packed frontend → the service port that has it; for comments in text."""
+        return {
+            placed.prefix: fragment.owner
+            for ports in self._fragments.values()
+            for fragment in ports.values()
+            for placed in fragment.placed
+        } | {
+            key: fragment.owner
+            for ports in self._fragments.values()
+            for fragment in ports.values()
+            for _, key, _ in fragment.elements
+        }
+
+    def _class_chain(self, name: str) -> Chain:
+        parsed = parse_class_chain(name)
+        assert parsed is not None, name
+        return class_chain(parsed, self.settings)
+
+    def _change(self, old: Fragment | None, new: Fragment | None) -> None:
+        """Make the step from one fragment to its successor pending."""
+        if self._is_tracking:
+            self._note_exclusive(old, new)
+        self._users.subtract(old.chains() if old else ())
+        self._users.update(new.chains() if new else ())
+        self._share(set(new.shared) if new else set(), set(old.shared) if old else set())
+
+    def _note_exclusive(self, old: Fragment | None, new: Fragment | None) -> None:
+        for name, key, before, after in _placed_changes(old, new):
+            self._note(name, key, before, after)
+        have = {(name, key): verdict for name, key, verdict in old.elements} if old else {}
+        want = {(name, key): verdict for name, key, verdict in new.elements} if new else {}
+        for (name, key), verdict in have.items():
+            if want.get((name, key)) != verdict:
+                self._note(name, key, verdict, want.get((name, key), _ABSENT))
+        for (name, key), verdict in want.items():
+            if (name, key) not in have:
+                self._note(name, key, _ABSENT, verdict)
+
+    def _share(self, wanted: set[tuple[str, bytes]], had: set[tuple[str, bytes]]) -> None:
+        for element in wanted - had:
+            self._owners[element] += 1
+            if self._owners[element] == 1:
+                self._note(*element, _ABSENT, None)
+        for element in had - wanted:
+            self._owners[element] -= 1
+            if not self._owners[element]:
+                del self._owners[element]
+                self._note(*element, None, _ABSENT)
+
+    def _note(self, name: str, key: bytes, old: object, new: object) -> None:
+        """Two service ports may hand a key over, in either order: one leaves it, one takes it."""
+        changes = self._pending.setdefault(name, {})
+        known = changes.get(key)
+        if known is not None:
+            old = known[0] if old is _ABSENT else old
+            new = known[1] if new is _ABSENT else new
+        changes[key] = (old, new)
+
+
+def _placed_changes(
+    old: Fragment | None, new: Fragment | None
+) -> Iterable[tuple[str, bytes, object, object]]:
+    """Differences in the endpoints maps: (map, key, old, new).
+
+    The lists are compared once, however many frontends show them.
+    """
+    steps: dict[tuple[bool, bool, bool], list[_Step]] = {}
+    had, has = (old.placed if old else ()), (new.placed if new else ())
+    for placed in dict.fromkeys((*had, *has)):
+        before = old.list_of(placed) if old and placed in had else ()
+        after = new.list_of(placed) if new and placed in has else ()
+        case = (placed.is_local, bool(before), bool(after))
+        if case not in steps:
+            steps[case] = _list_changes(before, after)
+        for index, left, right in steps[case]:
+            yield placed.map, placed.prefix + pack_index(placed.first_index + index), left, right
+
+
+_Step = tuple[int, object, object]
+
+
+def _list_changes(before: tuple[bytes, ...], after: tuple[bytes, ...]) -> list[_Step]:
+    """(index, old, new) wherever two lists of endpoints differ."""
+    if before == after:
+        return []
+    common = min(len(before), len(after))
+    steps: list[_Step] = [
+        (i, before[i], after[i]) for i in range(common) if before[i] != after[i]
+    ]
+    steps += [(i, before[i], _ABSENT) for i in range(common, len(before))]
+    steps += [(i, _ABSENT, after[i]) for i in range(common, len(after))]
+    return steps
+
+
+def _element_operations(pending: dict[str, dict[bytes, _Change]]) -> list[Operation]:
+    """Pending changes in a harmless order: see ``transaction``."""
+    puts: list[Operation] = []
+    drops: list[Operation] = []
+    for name, spec in data_first((name, SETS[name]) for name in pending):
+        added: list[tuple[bytes, Data]] = []
+        replaced: list[tuple[bytes, Data, Data]] = []
+        deleted: list[tuple[bytes, Data]] = []
+        for key, (old, new) in pending[name].items():
+            if old is _ABSENT and new is not _ABSENT:
+                added.append((key, new))  # type: ignore[arg-type]
+            elif new is _ABSENT and old is not _ABSENT:
+                deleted.append((key, old))  # type: ignore[arg-type]
+            elif old != new:
+                replaced.append((key, old, new))  # type: ignore[arg-type]
+        if added:
+            puts.append(AddElements(name, spec, added))
+        if replaced:
+            puts.append(ReplaceElements(name, spec, replaced))
+        if deleted:
+            drops.insert(0, DeleteElements(name, spec, deleted))
+    return [*puts, *drops]
+
+
+def _standing_targets(actual: Ruleset) -> dict[tuple[str, bytes], dict[int, bytes]]:
+    """(map, frontend) → index → endpoint, as the kernel has them."""
+    standing: dict[tuple[str, bytes], dict[int, bytes]] = {}
+    for name in (names.ENDPOINTS, names.NODEPORT_ENDPOINTS):
+        for key, data in actual.elements.get(name, {}).items():
+            if isinstance(data, bytes):
+                standing.setdefault((name, key[:-4]), {})[index_of(key)] = data
+    return standing
+
+
+def _adopt(fragment: Fragment, standing: dict[tuple[str, bytes], dict[int, bytes]]) -> Fragment:
+    targets, local_targets = fragment.targets, fragment.local_targets
+    for placed in fragment.placed:
+        there = standing.get((placed.map, placed.prefix), {})
+        count = len(fragment.list_of(placed))
+        before = [there.get(placed.first_index + i, b"") for i in range(count)]
+        if placed.is_local:
+            local_targets = place_targets(before, fragment.local_targets)
+        else:
+            targets = place_targets(before, fragment.targets)
+    if (targets, local_targets) == (fragment.targets, fragment.local_targets):
+        return fragment
+    return fragment._replace(targets=targets, local_targets=local_targets)

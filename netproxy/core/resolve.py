@@ -1,0 +1,192 @@
+"""Current objects → plans. A function of its arguments, with no memory of earlier ones.
+
+Not here: which endpoints are usable (``topology``), who wins a contested frontend (``rivals``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from netproxy.core.plan import Action, Frontend, FrontendKey, FrontendKind, ServicePlan
+from netproxy.core.topology import Candidate, Choice, choose_endpoints
+from netproxy.model.endpoints import Endpoint, EndpointSlice
+from netproxy.model.ip import Family, IPAddress, family_of
+from netproxy.model.names import ServicePortName
+from netproxy.model.service import Service, ServicePort, TrafficPolicy
+
+
+class Locality(NamedTuple):
+    """Where this node stands, as far as the choice of endpoints depends on it."""
+
+    node_name: str
+    zone: str = ""
+
+
+def frontend_keys(service: Service) -> list[FrontendKey]:
+    """Everything that the service listens on, in both families, in the order of its fields."""
+    addresses = dict.fromkeys(
+        (*service.cluster_ips, *service.external_ips, *service.load_balancer_ips)
+    )
+    keys = []
+    for port in service.ports:
+        keys += [FrontendKey(address, port.protocol, port.port) for address in addresses]
+        if port.node_port:
+            keys.append(FrontendKey(IPAddress(""), port.protocol, port.node_port))
+    return list(dict.fromkeys(keys))
+
+
+def resolve_service(
+    service: Service,
+    slices: Collection[EndpointSlice],
+    locality: Locality,
+    families: Iterable[Family],
+    lost: Collection[FrontendKey] = (),
+) -> list[ServicePlan]:
+    """The plans of one Service: one per port and family in which it has a frontend.
+
+    Args:
+        service: The Service.
+        slices: All its EndpointSlices, any order.
+        locality: This node.
+        families: The families this node proxies.
+        lost: Frontends that belong to an older rival; they are left out.
+    """
+    plans = []
+    for family in families:
+        if not _has_family(service, family):
+            continue
+        usable = [s for s in slices if s.family is family]
+        if any(not s.is_legacy for s in slices):
+            # Endpoints objects mirror the slices; where slices exist they say more.
+            usable = [s for s in usable if not s.is_legacy]
+        for port in service.ports:
+            plan = _resolve_port(service, port, usable, locality, family, lost)
+            if plan.frontends:
+                plans.append(plan)
+    return plans
+
+
+def _has_family(service: Service, family: Family) -> bool:
+    """A service is proxied in the families of its cluster IPs. Source: kube-proxy 1.36.
+
+    One without any cluster IP, which no API server would store, is proxied wherever its other
+    addresses are, NodePorts in both families.
+    """
+    if service.cluster_ips:
+        return any(family_of(address) is family for address in service.cluster_ips)
+    return True
+
+
+def _resolve_port(
+    service: Service,
+    port: ServicePort,
+    slices: list[EndpointSlice],
+    locality: Locality,
+    family: Family,
+    lost: Collection[FrontendKey],
+) -> ServicePlan:
+    frontends = _frontend_places(service, port, family, lost)
+    is_external = any(kind is not FrontendKind.CLUSTER_IP for kind, _, _ in frontends)
+    internal_local = service.internal_policy is TrafficPolicy.LOCAL
+    external_local = is_external and service.external_policy is TrafficPolicy.LOCAL
+    choice = choose_endpoints(
+        candidates_for(port, slices),
+        node_name=locality.node_name,
+        zone=locality.zone,
+        # External frontends may use every endpoint even under Local: short circuit.
+        uses_cluster=not internal_local or is_external,
+        uses_local=internal_local or external_local,
+    )
+    name = ServicePortName(service.key.namespace, service.key.name, port.name, port.protocol)
+    return ServicePlan(
+        name=name,
+        family=family,
+        frontends=tuple(_decide(place, service, choice) for place in frontends),
+        targets=choice.cluster,
+        local_targets=choice.local,
+        affinity_timeout_s=service.affinity_timeout_s,
+        source_ranges=tuple(r for r in service.source_ranges if r.family is family),
+    )
+
+
+_Place = tuple[FrontendKind, IPAddress, int]
+
+
+def _frontend_places(
+    service: Service, port: ServicePort, family: Family, lost: Collection[FrontendKey]
+) -> list[_Place]:
+    """The frontends of one port in one family; an address named twice counts once."""
+    by_key: dict[FrontendKey, _Place] = {}
+    sources = (
+        (FrontendKind.CLUSTER_IP, service.cluster_ips),
+        (FrontendKind.EXTERNAL_IP, service.external_ips),
+        (FrontendKind.LOAD_BALANCER_IP, service.load_balancer_ips),
+    )
+    for kind, addresses in sources:
+        for address in addresses:
+            if family_of(address) is family:
+                key = FrontendKey(address, port.protocol, port.port)
+                by_key.setdefault(key, (kind, address, port.port))
+    if port.node_port:
+        nowhere = IPAddress("")
+        key = FrontendKey(nowhere, port.protocol, port.node_port)
+        by_key[key] = (FrontendKind.NODE_PORT, nowhere, port.node_port)
+    if not lost:
+        return list(by_key.values())
+    return [place for key, place in by_key.items() if key not in lost]
+
+
+def candidates_for(port: ServicePort, slices: list[EndpointSlice]) -> list[Candidate]:
+    """Every endpoint of a service port, each address and port once.
+
+    Ports are matched by name and protocol, never by number. Of duplicates, one that is not
+    terminating is kept. Source: kube-proxy 1.36, endpointslicecache.
+    """
+    found: dict[tuple[str, int], Candidate] = {}
+    for one in slices:
+        for slice_port in one.ports:
+            if slice_port.name != port.name or slice_port.protocol != port.protocol:
+                continue
+            number = slice_port.port
+            for endpoint in one.endpoints:
+                key = (endpoint.address, number)
+                known = found.get(key)
+                if known is None or _is_better(endpoint, known.endpoint):
+                    found[key] = Candidate(endpoint, number)
+    return list(found.values())
+
+
+def _is_better(new: Endpoint, old: Endpoint) -> bool:
+    """Of two statements about one address: not terminating first, then an order that is total.
+
+    The order makes the result independent of the order in which slices arrived.
+    """
+    return _rank(new) < _rank(old)
+
+
+def _rank(endpoint: Endpoint) -> tuple[bool, bool, bool, str, list[str], list[str]]:
+    return (
+        endpoint.terminating,
+        not endpoint.ready,
+        not endpoint.serving,
+        endpoint.node,
+        sorted(endpoint.zone_hints),
+        sorted(endpoint.node_hints),
+    )
+
+
+def _decide(place: _Place, service: Service, choice: Choice) -> Frontend:
+    """What happens to connections to one frontend."""
+    kind, address, port = place
+    is_external = kind is not FrontendKind.CLUSTER_IP
+    policy = service.external_policy if is_external else service.internal_policy
+    if policy is TrafficPolicy.CLUSTER:
+        action = Action.FORWARD if choice.cluster else Action.REJECT
+        return Frontend(kind, address, port, action)
+    if choice.local:
+        action = Action.FORWARD
+    else:
+        action = Action.DROP if choice.has_any else Action.REJECT
+    short_circuit = is_external and bool(choice.cluster)
+    return Frontend(kind, address, port, action, is_local_only=True, has_short_circuit=short_circuit)

@@ -1,0 +1,100 @@
+"""What the rules depend on besides Services: the operator's settings, our Node, our addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from netproxy.core.config import DetectLocalMode, ProxyConfig
+from netproxy.core.resolve import Locality
+from netproxy.model.ip import Family, IPAddress, Prefix, family_of
+from netproxy.model.node import Node
+
+
+class Surroundings(NamedTuple):
+    """The facts of one node in one family, decided."""
+
+    family: Family
+    locality: Locality
+    pod_prefix: Prefix | None
+    """Sources that are pods of this node; None: not told by address."""
+    pod_interface: str
+    """Interface of pods, with a trailing ``*`` for a prefix; empty: not told by interface."""
+    service_cidrs: tuple[Prefix, ...]
+    nodeport_ips: tuple[IPAddress, ...] | None
+    """Addresses that accept NodePorts, sorted; None: every address but loopback."""
+
+
+def look_around(
+    config: ProxyConfig,
+    family: Family,
+    *,
+    node: Node | None,
+    service_cidrs: Sequence[Prefix],
+    local_addresses: Sequence[IPAddress],
+    primary_address: IPAddress | None,
+) -> Surroundings:
+    """Put together what is known about this node.
+
+    Args:
+        config: The operator's word; it wins over everything else.
+        family: The IP family.
+        node: Our Node object, if there is one.
+        service_cidrs: Of ServiceCIDR objects.
+        local_addresses: All addresses of this host in this family.
+        primary_address: The kernel's choice, for when neither operator nor Node name one.
+    """
+    known = {*config.service_cidrs, *service_cidrs}
+    return Surroundings(
+        family=family,
+        locality=Locality(config.node_name, config.zone or (node.zone if node else "")),
+        pod_prefix=_pod_prefix(config, family, node),
+        pod_interface=_pod_interface(config),
+        service_cidrs=tuple(sorted(p for p in known if p.family is family)),
+        nodeport_ips=_nodeport_ips(config, family, node, local_addresses, primary_address),
+    )
+
+
+def _pod_prefix(config: ProxyConfig, family: Family, node: Node | None) -> Prefix | None:
+    match config.detect_local_mode:
+        case DetectLocalMode.CLUSTER_CIDR:
+            prefixes = config.cluster_cidrs
+        case DetectLocalMode.NODE_CIDR:
+            prefixes = node.pod_cidrs if node else ()
+        case _:
+            prefixes = ()
+    return next((p for p in prefixes if p.family is family), None)
+
+
+def _pod_interface(config: ProxyConfig) -> str:
+    match config.detect_local_mode:
+        case DetectLocalMode.BRIDGE_INTERFACE:
+            return config.pod_bridge_interface
+        case DetectLocalMode.INTERFACE_NAME_PREFIX:
+            return config.pod_interface_name_prefix + "*"
+        case _:
+            return ""
+
+
+def _nodeport_ips(
+    config: ProxyConfig,
+    family: Family,
+    node: Node | None,
+    local_addresses: Sequence[IPAddress],
+    primary_address: IPAddress | None,
+) -> tuple[IPAddress, ...] | None:
+    """Source: kube-proxy 1.36, nodePortAddresses in nftables mode.
+
+    A list without a prefix of this family, or with a prefix that covers everything, stands for
+    every address but loopback. Unlike kube-proxy, a node whose primary address is not known
+    accepts NodePorts nowhere rather than everywhere.
+    """
+    prefixes = [p for p in config.nodeport_addresses if p.family is family]
+    if config.nodeport_addresses:
+        if not prefixes or any(p.length == 0 for p in prefixes):
+            return None
+        accepting = {a for a in local_addresses if any(p.contains(a) for p in prefixes)}
+        return tuple(sorted(accepting))
+    given = config.node_ips or (node.addresses if node else ())
+    primary = next((a for a in given if family_of(a) is family), primary_address)
+    return (primary,) if primary else ()

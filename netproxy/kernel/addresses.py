@@ -1,0 +1,67 @@
+"""This node's own addresses, read from the kernel over rtnetlink.
+
+Own code for one small dump: pyroute2, which the lab uses, takes 0.4 s and 35 MB to import, more
+than the whole proxy.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from netproxy.model.ip import Family, IPAddress, unpack_address
+from netproxy.nft import attributes as nl
+
+_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_NLM_F_REQUEST_DUMP = 0x301
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_SCOPE_UNIVERSE = 0
+_NLMSG = struct.Struct("=IHHII")
+_IFADDRMSG = struct.Struct("=BBBBI")
+_AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_SOMEWHERE = {Family.IPV4: ("192.0.2.1", 9), Family.IPV6: ("2001:db8::1", 9)}
+"""Documentation addresses; nothing is sent to them."""
+
+
+def local_addresses(family: Family) -> list[IPAddress]:
+    """All addresses of all interfaces in this namespace, loopback's included."""
+    return [address for address, _ in _dump(family)]
+
+
+def primary_address(family: Family) -> IPAddress | None:
+    """The address from which this node speaks to the world; None when it has none.
+
+    It is the source address that the kernel would choose towards the default route; on a node
+    without one, the first address of global scope.
+    """
+    with socket.socket(_AF[family], socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_SOMEWHERE[family])  # a datagram socket: sets the route, sends nothing
+            return IPAddress(probe.getsockname()[0])
+        except OSError:
+            pass
+    return next((a for a, scope in _dump(family) if scope == _SCOPE_UNIVERSE), None)
+
+
+def _dump(family: Family) -> list[tuple[IPAddress, int]]:
+    """(address, scope) of every address of the family."""
+    found = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        body = _IFADDRMSG.pack(_AF[family], 0, 0, 0, 0)
+        header = _NLMSG.pack(16 + len(body), _RTM_GETADDR, _NLM_F_REQUEST_DUMP, 1, 0)
+        netlink.send(header + body)
+        while True:
+            buffer = netlink.recv(1 << 16)
+            offset = 0
+            while offset < len(buffer):
+                length, kind, _, _, _ = _NLMSG.unpack_from(buffer, offset)
+                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                    return found
+                if kind == _RTM_NEWADDR:
+                    number, _, _, scope, _ = _IFADDRMSG.unpack_from(buffer, offset + 16)
+                    fields = nl.read(buffer[offset : offset + length], 24)
+                    packed = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS)
+                    if packed and number == _AF[family]:
+                        found.append((unpack_address(packed), scope))
+                offset += (length + 3) & ~3

@@ -1,0 +1,208 @@
+"""The kernel's side of a table: read it, change it, hear when somebody else does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable
+
+from netproxy.errors import DataplaneError, UnsupportedError
+from netproxy.kernel.nfnetlink import NETLINK_NETFILTER, InterruptedDumpError, NfnetlinkSocket
+from netproxy.model.ip import Family
+from netproxy.nft import attributes as nl
+from netproxy.nft import decode
+from netproxy.nft.expr import Rule
+from netproxy.nft.objects import Elements, Hook, Ruleset, SetSpec, Vocabulary
+from netproxy.nft.transaction import AddTable, DeleteTable, Operation, Transaction
+
+_READ_ATTEMPTS = 20
+_GROUP_NFTABLES = 7
+"""Source: NFNLGRP_NFTABLES, linux/netfilter/nfnetlink.h."""
+_SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 270, 1, 2
+_SO_RCVBUFFORCE = 33
+_NLMSG = struct.Struct("=IHHII")
+_LOUD = 512
+"""A transaction of more objects than this is not listened to: see ``NftListener.muted``."""
+
+
+class KernelTable:
+    """One table in the network namespace in which the socket was opened."""
+
+    def __init__(self, netlink: NfnetlinkSocket, family: Family, table: str) -> None:
+        self._netlink = netlink
+        self._family = family
+        self._table = table
+
+    @property
+    def family(self) -> Family:
+        return self._family
+
+    def commit(self, transaction: Transaction) -> None:
+        """See :class:`netproxy.contracts.Table`."""
+        self._netlink.commit(transaction)
+
+    def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:
+        """See :class:`netproxy.contracts.Table`. Reads again if the table changes meanwhile."""
+        for _ in range(_READ_ATTEMPTS):
+            try:
+                before = self._netlink.generation()
+                raw = self._dump()
+                if self._netlink.generation() == before:
+                    break
+            except InterruptedDumpError:
+                continue
+        else:
+            raise DataplaneError(
+                operation="read",
+                subject=f"table {self._table}",
+                errno=errno.EINTR,
+                hint="some program changes nf_tables all the time; look at: nft monitor",
+            )
+        rules: Iterable[Rule] = vocabulary(raw.hooks)
+        return decode.recognise(raw, self._family, self._table, rules=rules, sets=sets)
+
+    def exists(self) -> bool:
+        """Whether the table is there."""
+        return bool(self._names_of_sets() or self._chains())
+
+    def delete(self) -> bool:
+        """Delete the table with everything in it; False when there was none."""
+        # Adding first makes deleting succeed either way.
+        existed = self.exists()
+        operations: list[Operation] = [AddTable(), DeleteTable()]
+        if existed:
+            self.commit(Transaction(self._family, self._table, operations))
+        return existed
+
+    def _dump(self) -> decode.RawTable:
+        raw = decode.RawTable(self._chains(), {}, {}, {})
+        if not raw.hooks:
+            return raw
+        by_table = nl.text(nl.RULE_TABLE, self._table)
+        for message in self._netlink.dump(nl.MSG_GETRULE, self._family, by_table):
+            table, chain, rule = decode.decode_rule(message)
+            if table == self._table:
+                raw.rules.setdefault(chain, []).append(rule)
+        for name, declared in self._names_of_sets().items():
+            raw.sets[name] = declared
+            raw.elements[name] = self._elements(name)
+        return raw
+
+    def _chains(self) -> dict[str, Hook | None]:
+        found: dict[str, Hook | None] = {}
+        for message in self._netlink.dump(nl.MSG_GETCHAIN, self._family):
+            table, name, hook = decode.decode_chain(message)
+            if table == self._table:
+                found[name] = hook
+        return found
+
+    def _names_of_sets(self) -> dict[str, decode.RawSet]:
+        found = {}
+        by_table = nl.text(nl.SET_TABLE, self._table)
+        try:
+            for message in self._netlink.dump(nl.MSG_GETSET, self._family, by_table):
+                table, name, declared = decode.decode_set(message)
+                if table == self._table:
+                    found[name] = declared
+        except DataplaneError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        return found
+
+    def _elements(self, name: str) -> Elements:
+        where = nl.text(nl.ELEMENTS_TABLE, self._table) + nl.text(nl.ELEMENTS_SET, name)
+        elements: Elements = {}
+        for message in self._netlink.dump(nl.MSG_GETSETELEM, self._family, where):
+            elements.update(decode.decode_elements(message))
+        return elements
+
+
+class NftListener:
+    """Hears every change of nf_tables in this namespace, and tells ours from those of others."""
+
+    def __init__(self, netlink: NfnetlinkSocket, table: str) -> None:
+        self._own_port = netlink.port
+        self._table = table.encode() + b"\0"
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
+        )
+        self._socket.bind((0, 0))
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
+
+    def fileno(self) -> int:
+        """For the event loop: readable when something changed."""
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Take in what was heard.
+
+        Returns:
+            True when somebody else changed our table, or when too much happened to tell.
+        """
+        is_foreign = False
+        while True:
+            try:
+                buffer = self._socket.recv(1 << 18)
+            except BlockingIOError:
+                return is_foreign
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise DataplaneError(
+                        operation="hear", subject="changes of nf_tables", errno=error.errno or 0
+                    ) from error
+                is_foreign = True
+                continue
+            is_foreign = is_foreign or self._has_foreign_change(buffer)
+
+    def _has_foreign_change(self, buffer: bytes) -> bool:
+        offset = 0
+        while offset < len(buffer):
+            length, kind, _, _, port = _NLMSG.unpack_from(buffer, offset)
+            message = kind & 0xFF
+            if port != self._own_port and message != nl.MSG_NEWGEN:
+                # In all messages about a table the first attribute is the table's name.
+                named = buffer[offset + 24 : offset + 24 + len(self._table)]
+                if named == self._table:
+                    return True
+            offset += (length + 3) & ~3
+        return False
+
+    def mute(self) -> None:
+        """Stop listening, before a large change of our own: a message per element would follow."""
+        self._socket.setsockopt(_SOL_NETLINK, _DROP_MEMBERSHIP, _GROUP_NFTABLES)
+
+    def unmute(self) -> None:
+        self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def open_netlink() -> NfnetlinkSocket:
+    """A socket to nf_tables, after a look at whether this host and user can use it.
+
+    Raises:
+        UnsupportedError: no nf_tables in the kernel, or no CAP_NET_ADMIN in this namespace.
+    """
+    netlink = NfnetlinkSocket()
+    try:
+        netlink.generation()
+    except DataplaneError as error:
+        netlink.close()
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise UnsupportedError(
+                "programming nf_tables needs CAP_NET_ADMIN, which this process "
+                f"(user {os.geteuid()}) does not have in this network namespace",
+                hint="run it as root, or look without touching: netproxy render",
+            ) from error
+        raise UnsupportedError(
+            f"this kernel has no usable nf_tables: {error.message}",
+            hint="load it with: modprobe nf_tables; netproxy needs Linux 5.10 or newer",
+        ) from error
+    return netlink
