@@ -80,7 +80,7 @@ def spawn(
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
             ),
         )
@@ -137,7 +137,7 @@ def end(process: Process, *, grace_s: float = 1.0) -> None:
         process.wait()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, with this package importable also when it is run from a source tree."""
     inherited = os.environ.get("PYTHONPATH", "")
     path = os.pathsep.join(part for part in (str(_PACKAGE_DIR.parent), inherited) if part)
