@@ -47,7 +47,7 @@ PLAUSIBLE_P = 1e-6
 
 _CONNECTIONS_PER_ROUTE = 100
 _CONCURRENCY = 8
-_STREAM_RATE = 250.0
+STREAM_RATE = 250.0
 _QUIET_S = 0.6
 """How long traffic flows before and after each change."""
 _CHANGE_TIMEOUT_S = 5.0
@@ -241,8 +241,7 @@ def remove_endpoint(lab: Lab, manifests: Manifests, ways: Sequence[Way]) -> Chan
 
 def _change_under_traffic(lab: Lab, ways: Sequence[Way], text: str) -> tuple[list[Stream], float]:
     streams = [
-        Stream(lab.member(way.source).name, way.address, way.port, rate=_STREAM_RATE)
-        for way in ways
+        Stream(lab.member(way.source).name, way.address, way.port, rate=STREAM_RATE) for way in ways
     ]
     time.sleep(_QUIET_S)
     return streams, lab.write_manifest(SLICES_FILE, text)
