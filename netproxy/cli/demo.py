@@ -163,7 +163,7 @@ class _Show:
         for host in lab.topology.of_role(Role.CLIENT) + lab.topology.of_role(Role.HOST):
             words = f"[bold]{host.member:<8}[/] {host.addresses[0]}"
             backbone.add(f"{words} [dim]outside the cluster[/]")
-        self._console.print(Padding(backbone, (1, 0, 0, 2)))
+        self._console.print(Padding(backbone, (1, 0, 0, 2), expand=False))
 
     def _show_services(self) -> None:
         from netproxy.lab import demo as story
@@ -200,7 +200,7 @@ class _Show:
     def _print_indented(self, table: Table) -> None:
         from rich.padding import Padding
 
-        self._console.print(Padding(table, (0, 0, 0, 2)))
+        self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
     def _show_spread(self, walks: Sequence[Walk]) -> None:
         from netproxy.lab import demo as story
@@ -212,8 +212,8 @@ class _Show:
         self._heading(f"Where {total} connections to my-service went", "")
         self._print_bars(walks, spread, nodes)
         self._say(
-            f"even would be {spread.expected:.0f} each, give or take {spread.sigma:.0f} (σ); chance "
-            f"alone is this uneven in {spread.p_value * 100:.2g} % of all runs",
+            f"even would be {spread.expected:.0f} each ± {spread.sigma:.0f} (σ); "
+            f"chance alone is this uneven in {spread.p_value * 100:.2g} % of runs",
             is_fine=spread.p_value > story.PLAUSIBLE_P,
         )
         times = sorted(
@@ -274,7 +274,7 @@ class _Show:
     def _show_database(self, seen: Walk) -> None:
         connections = seen.traffic.connections
         answered = seen.traffic.answered["database"]
-        words = f"external-database: {answered} of {len(connections)} connections from a pod"
+        words = f"external-database: {answered} of {len(connections)}"
         if answered:
             first = next(each for each in connections if not each.error)
             words += f" arrived at {first.address}, which saw {first.client}"
@@ -302,11 +302,11 @@ class _Show:
         if not is_effective:
             effect = "[red]without any effect[/]"
         elif verb == "added":
-            effect = f"its first connection came after {change.effect_ms:.0f} ms"
+            effect = f"first connection after {change.effect_ms:.0f} ms"
         elif change.effect_ms:
-            effect = f"its last connection came {change.effect_ms:.0f} ms later"
+            effect = f"last connection after {change.effect_ms:.0f} ms"
         else:
-            effect = "no new connection reached it any more"
+            effect = "no more connections"
         failed = f"{len(change.failures)}" if change.failures else "none"
         self._say(
             f"[bold]{change.pod}[/] {verb}: {effect}; "
@@ -319,10 +319,12 @@ class _Show:
         where = self._manifests.directory
         table = self._table()
         for command, remark in (
-            ("netproxy lab up", "a lab that stays; then `lab status`, `lab down`"),
+            (f"netproxy render -f {where}", "all rules, no root"),
+            (f"netproxy lab up -f {where}", "a lab that stays"),
+            ("netproxy lab status", "what is in it"),
             ("netproxy lab exec client", "a shell outside the cluster"),
             ("netproxy lab exec node-1 nft list ruleset", "what the kernel has"),
-            (f"netproxy render -f {where}", "all rules, with comments; no root needed"),
+            ("netproxy lab down", "remove it"),
         ):
             table.add_row(f"[bold]{command}[/]", f"[dim]{remark}[/]")
         self._print_indented(table)
