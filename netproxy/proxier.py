@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from netproxy.backends.nftables.layout import SETS, LocalDetector, Settings
@@ -123,6 +124,10 @@ class Proxier:
             DataplaneError: the kernel refused; the last good rules stay, and the next sync
                 compares everything.
         """
+        with _collector_paused():
+            return self._sync()
+
+    def _sync(self) -> SyncReport:
         started = time.perf_counter()
         diagnostics = self._recompile()
         full = len(self._in_step) < len(self._tables)
@@ -149,6 +154,10 @@ class Proxier:
         Args:
             against_kernel: Compare with what the tables hold; otherwise build from nothing.
         """
+        with _collector_paused():
+            return self._plan(against_kernel=against_kernel)
+
+    def _plan(self, *, against_kernel: bool) -> list[Transaction]:
         self._recompile()
         transactions = []
         for family, program in self._programs.items():
@@ -162,7 +171,7 @@ class Proxier:
         return transactions
 
     def owners(self, family: Family) -> dict[bytes, str]:
-        """Packed frontend → service port, for comments in text."""
+        """Packed frontend or ClusterIP → service port, for comments in text."""
         return self._programs[family].owners()
 
     def tidy(self) -> bool:
@@ -184,7 +193,7 @@ class Proxier:
         if family in self._in_step:
             return program.take_transaction()
         actual = self._read(family)
-        if family not in self._has_adopted:
+        if actual.exists and family not in self._has_adopted:
             program.adopt_placement(actual)
         return program.compare(actual, prune=self._store.is_complete)
 
@@ -215,16 +224,9 @@ class Proxier:
         dirty = self._store.take_dirty()
         if self._store.take_surroundings_changed() or len(self._in_step) < len(self._tables):
             dirty |= self._update_surroundings()
-        is_bulk = len(dirty) > _BULK
-        if is_bulk:
-            gc.disable()
-        try:
-            diagnostics: list[Diagnostic] = []
-            for key in sorted(dirty) if not is_bulk else dirty:
-                diagnostics += self._recompile_service(key)
-        finally:
-            if is_bulk:
-                gc.enable()
+        diagnostics: list[Diagnostic] = []
+        for key in sorted(dirty):
+            diagnostics += self._recompile_service(key)
         return diagnostics
 
     def _update_surroundings(self) -> set[ServiceKey]:
@@ -255,8 +257,19 @@ class Proxier:
         return rival_diagnostics(service, lost) if lost else []
 
 
-_BULK = 1000
-"""From this many services on, the garbage collector would walk all of them again and again."""
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without the cyclic garbage collector, which would walk all objects again and again.
+
+    Nothing here forms cycles; measured at 100,000 services, a full sync takes a third of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _settings(config: ProxyConfig, seen: Surroundings) -> Settings:

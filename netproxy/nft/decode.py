@@ -21,7 +21,8 @@ from netproxy.nft.wire import comment_userdata, set_attributes
 FOREIGN_RULE = Rule((), "not made by netproxy")
 _HOOK_NAMES = {number: name for name, number in HOOK_NUMBERS.items()}
 _VERDICT_KINDS = {code & 0xFFFFFFFF: VerdictKind(word) for word, code in nl.VERDICT_CODES.items()}
-_ATTRIBUTE = struct.Struct("=HH")
+_ELEMENT_HEAD = struct.Struct("=HHHHHH")
+"""Headers of the list element, of its key, and of the key's value."""
 _BODY = 4
 """Bytes of nfgenmsg before the attributes of a message."""
 
@@ -107,30 +108,32 @@ def decode_elements(message: bytes) -> Iterator[tuple[bytes, Data]]:
 
 
 def _decode_list(blob: bytes) -> Iterator[tuple[bytes, Data]]:
-    """Elements of one list; runs of equal shape, the normal case, are cut without parsing."""
+    """Elements of one list.
+
+    All begin alike, so the key is cut out; what follows it is parsed once per different verdict
+    and, for data of the usual form, not at all: a restart at 100,000 services reads 600,000 of
+    these.
+    """
+    tails: dict[bytes, Data] = {}
+    data_head, data_length = b"-", 0
     offset, end = 0, len(blob)
     while offset < end:
-        length = _ATTRIBUTE.unpack_from(blob, offset)[0]
-        element = blob[offset + 4 : offset + length]
-        key, data = _decode_element(element)
-        yield key, data
-        stride = (length + 3) & ~3
-        offset += stride
-        if not isinstance(data, bytes):
-            continue
-        # Same head and same middle: only key and data differ, at known places.
-        head = blob[offset - stride : offset - stride + 12]
-        data_at = 12 + ((len(key) + 3) & ~3) + 8
-        middle = blob[offset - stride + data_at - 8 : offset - stride + data_at]
-        key_length, data_length = len(key), len(data)
-        while (
-            offset < end
-            and blob[offset : offset + 12] == head
-            and blob[offset + data_at - 8 : offset + data_at] == middle
-        ):
-            at = offset + data_at
-            yield blob[offset + 12 : offset + 12 + key_length], blob[at : at + data_length]
-            offset += stride
+        total, _, _, _, value_length, _ = _ELEMENT_HEAD.unpack_from(blob, offset)
+        key_at = offset + 12
+        key = blob[key_at : key_at + value_length - 4]
+        tail = blob[offset + 8 + ((value_length + 3) & ~3) : offset + total]
+        if tail[:8] == data_head:
+            yield key, tail[8 : 8 + data_length]
+        elif tail in tails:
+            yield key, tails[tail]
+        else:
+            key, data = _decode_element(blob[offset + 4 : offset + total])
+            if isinstance(data, bytes) and len(tail) == 8 + ((len(data) + 3) & ~3):
+                data_head, data_length = tail[:8], len(data)
+            elif not isinstance(data, bytes):
+                tails[tail] = data
+            yield key, data
+        offset += (total + 3) & ~3
 
 
 def _decode_element(element: bytes) -> tuple[bytes, Data]:

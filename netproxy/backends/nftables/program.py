@@ -156,18 +156,16 @@ class Program:
                 yield from class_chain(parsed, self.settings).rules
 
     def owners(self) -> dict[bytes, str]:
-        """Packed frontend → the service port that has it; for comments in text."""
-        return {
-            placed.prefix: fragment.owner
-            for ports in self._fragments.values()
-            for fragment in ports.values()
-            for placed in fragment.placed
-        } | {
-            key: fragment.owner
-            for ports in self._fragments.values()
-            for fragment in ports.values()
-            for _, key, _ in fragment.elements
-        }
+        """Packed frontend or ClusterIP → the service port that has it; for comments in text."""
+        owners: dict[bytes, str] = {}
+        for ports in self._fragments.values():
+            for fragment in ports.values():
+                for name, key in fragment.shared:
+                    if name == names.CLUSTER_IPS:
+                        owners.setdefault(key, fragment.owner)
+                for _, key, _ in fragment.elements:
+                    owners[key] = fragment.owner
+        return owners
 
     def _class_chain(self, name: str) -> Chain:
         parsed = parse_class_chain(name)
