@@ -1,0 +1,72 @@
+"""The demo's manifests agree with the demo's lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from netproxy.lab import demo
+from netproxy.lab.topology import EXTERNAL_CIDRS, SERVICE_CIDRS, Topology, resolve_topology
+from netproxy.model.ip import Family, family_of, parse_address
+
+DUAL = (Family.IPV4, Family.IPV6)
+DIRECTORY = Path(__file__).resolve().parents[3] / "templates" / "demo"
+
+
+@pytest.fixture
+def manifests() -> demo.Manifests:
+    return demo.Manifests(directory=DIRECTORY)
+
+
+@pytest.fixture
+def topology() -> Topology:
+    return resolve_topology(demo.demo_spec(DUAL, name="x"))
+
+
+def test_every_endpoint_is_a_pod_of_the_lab(manifests: demo.Manifests, topology: Topology) -> None:
+    for each in manifests.read(demo.SLICES_FILE):
+        for endpoint in each["endpoints"]:
+            pod = topology.member(endpoint["targetRef"]["name"])
+            assert endpoint["nodeName"] == pod.node
+            assert parse_address(endpoint["addresses"][0]) in pod.addresses
+
+
+def test_the_database_is_a_host_outside(manifests: demo.Manifests, topology: Topology) -> None:
+    _, by_hand = manifests.read(demo.DATABASE_FILE)
+    address = by_hand["subsets"][0]["addresses"][0]["ip"]
+    assert address in topology.member("database").addresses
+
+
+def test_addresses_are_where_the_lab_routes_them(manifests: demo.Manifests) -> None:
+    (service,) = manifests.read(demo.SERVICE_FILE)
+    for text in service["spec"]["clusterIPs"]:
+        assert SERVICE_CIDRS[family_of(text)].contains(parse_address(text))
+    for each in service["status"]["loadBalancer"]["ingress"]:
+        assert EXTERNAL_CIDRS[family_of(each["ip"])].contains(parse_address(each["ip"]))
+
+
+def test_there_are_ways_from_everywhere(manifests: demo.Manifests) -> None:
+    ways = demo.list_ways(manifests, DUAL)
+    assert {way.origin for way in ways} == {"a pod", "a node", "outside"}
+    assert len(ways) == 8
+    assert len(demo.list_ways(manifests, (Family.IPV4,))) == 4
+
+
+def test_a_pod_comes_and_a_pod_goes(manifests: demo.Manifests, topology: Topology) -> None:
+    text = manifests.slices_with(added=[topology.member(demo.NEWCOMER)], removed=[demo.LEAVER])
+    v4, v6 = yaml.safe_load_all(text)
+    assert [each["addresses"] for each in v4["endpoints"]] == [
+        ["10.244.1.3"],
+        ["10.244.2.2"],
+        ["10.244.2.3"],
+        ["10.244.2.4"],
+    ]
+    assert v6["endpoints"][-1]["addresses"] == ["fd00:244:2::4"]
+    assert len(v6["endpoints"]) == 4
+
+
+def test_an_excerpt_keeps_the_lines_that_matter() -> None:
+    rules = "a\n  b 10.0.0.1 x\n\tc\n  d 10.0.0.1\n"
+    assert demo.excerpt(rules, ["10.0.0.1"], limit=1) == ["b 10.0.0.1 x"]
