@@ -58,6 +58,10 @@ class Attempt:
 
     def advance(self) -> bool:
         """Read what there is; whether the connection is over."""
+        # "Unreachable" during the handshake is only a note on the socket, for recv() to ignore.
+        self.error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self.error:
+            return True
         try:
             data = self.socket.recv(_ANSWER_BYTES)
         except BlockingIOError:

@@ -475,10 +475,15 @@ def _base_sysctls(spec: LabSpec) -> tuple[Sysctl, ...]:
         "ipv6/conf/{}/accept_dad": "0",
         "ipv6/conf/{}/disable_ipv6": "0" if Family.IPV6 in spec.families else "1",
     }
-    return tuple(
-        Sysctl(path.format(scope), value)
-        for path, value in everywhere.items()
-        for scope in ("all", "default")
+    return (
+        *(
+            Sysctl(path.format(scope), value)
+            for path, value in everywhere.items()
+            for scope in ("all", "default")
+        ),
+        # Every refused connection gets its answer, also the hundredth within a second.
+        Sysctl("ipv4/icmp_ratelimit", "0"),
+        Sysctl("ipv6/icmp/ratelimit", "0"),
     )
 
 
@@ -487,7 +492,4 @@ def _forwarding() -> tuple[Sysctl, ...]:
         Sysctl("ipv4/ip_forward", "1"),
         Sysctl("ipv6/conf/all/forwarding", "1"),
         Sysctl("ipv6/conf/default/forwarding", "1"),
-        # Every refused connection gets its answer, also the hundredth within a second.
-        Sysctl("ipv4/icmp_ratelimit", "0"),
-        Sysctl("ipv6/icmp/ratelimit", "0"),
     )
