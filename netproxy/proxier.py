@@ -19,10 +19,10 @@ from netproxy.core.config import ProxyConfig
 from netproxy.core.resolve import resolve_service
 from netproxy.core.rivals import rival_diagnostics
 from netproxy.core.store import Store
-from netproxy.core.surroundings import Surroundings, look_around
+from netproxy.core.surroundings import Addresses, Surroundings, look_around
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event
-from netproxy.model.ip import Family, IPAddress
+from netproxy.model.ip import Family
 from netproxy.model.names import ServiceKey
 from netproxy.nft.objects import Ruleset
 from netproxy.nft.transaction import Transaction
@@ -54,13 +54,6 @@ class SyncReport(NamedTuple):
     def changed(self) -> bool:
         """Whether anything was sent to the kernel."""
         return any(report.operations for report in self.families)
-
-
-class Addresses(NamedTuple):
-    """This host's own addresses in one family."""
-
-    local: tuple[IPAddress, ...] = ()
-    primary: IPAddress | None = None
 
 
 AddressReader = Callable[[Family], Addresses]
@@ -215,8 +208,7 @@ class Proxier:
             family,
             node=self._store.node,
             service_cidrs=self._store.service_cidrs,
-            local_addresses=addresses.local,
-            primary_address=addresses.primary,
+            addresses=addresses,
         )
 
     def _recompile(self) -> list[Diagnostic]:

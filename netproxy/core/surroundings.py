@@ -11,6 +11,15 @@ from netproxy.model.ip import Family, IPAddress, Prefix, family_of
 from netproxy.model.node import Node
 
 
+class Addresses(NamedTuple):
+    """This host's own addresses in one family."""
+
+    local: tuple[IPAddress, ...] = ()
+    """Of all interfaces, loopback's included."""
+    primary: IPAddress | None = None
+    """From which the host speaks to the world; None: it has none, or it is not known."""
+
+
 class Surroundings(NamedTuple):
     """The facts of one node in one family, decided."""
 
@@ -31,8 +40,7 @@ def look_around(
     *,
     node: Node | None,
     service_cidrs: Sequence[Prefix],
-    local_addresses: Sequence[IPAddress],
-    primary_address: IPAddress | None,
+    addresses: Addresses,
 ) -> Surroundings:
     """Put together what is known about this node.
 
@@ -41,8 +49,7 @@ def look_around(
         family: The IP family.
         node: Our Node object, if there is one.
         service_cidrs: Of ServiceCIDR objects.
-        local_addresses: All addresses of this host in this family.
-        primary_address: The kernel's choice, for when neither operator nor Node name one.
+        addresses: The host's; its primary one counts when neither operator nor Node name one.
     """
     known = {*config.service_cidrs, *service_cidrs}
     return Surroundings(
@@ -51,7 +58,7 @@ def look_around(
         pod_prefix=_pod_prefix(config, family, node),
         pod_interface=_pod_interface(config),
         service_cidrs=tuple(sorted(p for p in known if p.family is family)),
-        nodeport_ips=_nodeport_ips(config, family, node, local_addresses, primary_address),
+        nodeport_ips=_nodeport_ips(config, family, node, addresses),
     )
 
 
@@ -80,8 +87,7 @@ def _nodeport_ips(
     config: ProxyConfig,
     family: Family,
     node: Node | None,
-    local_addresses: Sequence[IPAddress],
-    primary_address: IPAddress | None,
+    addresses: Addresses,
 ) -> tuple[IPAddress, ...] | None:
     """Source: kube-proxy 1.36, nodePortAddresses in nftables mode.
 
@@ -93,8 +99,8 @@ def _nodeport_ips(
     if config.nodeport_addresses:
         if not prefixes or any(p.length == 0 for p in prefixes):
             return None
-        accepting = {a for a in local_addresses if any(p.contains(a) for p in prefixes)}
+        accepting = {a for a in addresses.local if any(p.contains(a) for p in prefixes)}
         return tuple(sorted(accepting))
     given = config.node_ips or (node.addresses if node else ())
-    primary = next((a for a in given if family_of(a) is family), primary_address)
+    primary = next((a for a in given if family_of(a) is family), addresses.primary)
     return (primary,) if primary else ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 
+from netproxy.core.surroundings import Addresses
 from netproxy.model.ip import Family, IPAddress, unpack_address
 from netproxy.nft import attributes as nl
 
@@ -42,6 +43,11 @@ def primary_address(family: Family) -> IPAddress | None:
         except OSError:
             pass
     return next((a for a, scope in _dump(family) if scope == _SCOPE_UNIVERSE), None)
+
+
+def read_addresses(family: Family) -> Addresses:
+    """Both of the above, as a Proxier asks for them."""
+    return Addresses(tuple(local_addresses(family)), primary_address(family))
 
 
 def _dump(family: Family) -> list[tuple[IPAddress, int]]:

@@ -53,6 +53,8 @@ class NfnetlinkSocket:
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._sequence = 0
+        self.batches_sent = 0
+        """Successful commits; each adds one to the rule set's generation."""
         self.is_privileged = self._enlarge_buffers()
 
     @property
@@ -110,6 +112,7 @@ class NfnetlinkSocket:
         if refusal is not None:
             number, sequence, detail = refusal
             raise _refused(number, detail, transaction, messages, sequence - first - 1)
+        self.batches_sent += 1
 
     def dump(self, kind: int, family: Family, body: bytes = b"") -> Iterator[bytes]:
         """Every message of a dump, from its nfgenmsg on.

@@ -14,7 +14,7 @@ from netproxy.model.ip import Family
 from netproxy.nft import attributes as nl
 from netproxy.nft import decode
 from netproxy.nft.expr import Rule
-from netproxy.nft.objects import Elements, Hook, Ruleset, SetSpec, Vocabulary
+from netproxy.nft.objects import Elements, Hook, Ruleset, SetSpec, Vocabulary, family_word
 from netproxy.nft.transaction import AddTable, DeleteTable, Operation, Transaction
 
 _READ_ATTEMPTS = 20
@@ -30,10 +30,17 @@ _LOUD = 512
 class KernelTable:
     """One table in the network namespace in which the socket was opened."""
 
-    def __init__(self, netlink: NfnetlinkSocket, family: Family, table: str) -> None:
+    def __init__(
+        self,
+        netlink: NfnetlinkSocket,
+        family: Family,
+        table: str,
+        listener: NftListener | None = None,
+    ) -> None:
         self._netlink = netlink
         self._family = family
         self._table = table
+        self._listener = listener
 
     @property
     def family(self) -> Family:
@@ -41,7 +48,20 @@ class KernelTable:
 
     def commit(self, transaction: Transaction) -> None:
         """See :class:`netproxy.contracts.Table`."""
-        self._netlink.commit(transaction)
+        if self._listener is None or transaction.size() <= _LOUD:
+            self._netlink.commit(transaction)
+            return
+        # The kernel would tell the listener of every element. Deaf meanwhile, it learns from the
+        # generation number whether anybody else made a change in this time.
+        before, batches = self._netlink.generation(), self._netlink.batches_sent
+        self._listener.mute()
+        try:
+            self._netlink.commit(transaction)
+        finally:
+            self._listener.unmute()
+        batches = self._netlink.batches_sent - batches
+        if self._netlink.generation() != (before + batches) & 0xFFFFFFFF:
+            self._listener.has_missed_something = True
 
     def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:
         """See :class:`netproxy.contracts.Table`. Reads again if the table changes meanwhile."""
@@ -62,6 +82,11 @@ class KernelTable:
             )
         rules: Iterable[Rule] = vocabulary(raw.hooks)
         return decode.recognise(raw, self._family, self._table, rules=rules, sets=sets)
+
+    @property
+    def label(self) -> str:
+        """For messages: ``table ip netproxy``."""
+        return f"table {family_word(self._family)} {self._table}"
 
     def exists(self) -> bool:
         """Whether the table is there."""
@@ -123,6 +148,8 @@ class NftListener:
     """Hears every change of nf_tables in this namespace, and tells ours from those of others."""
 
     def __init__(self, netlink: NfnetlinkSocket, table: str) -> None:
+        self.has_missed_something = False
+        """Set when a change of somebody else went by while muted."""
         self._own_port = netlink.port
         self._table = table.encode() + b"\0"
         self._socket = socket.socket(
@@ -145,7 +172,7 @@ class NftListener:
         Returns:
             True when somebody else changed our table, or when too much happened to tell.
         """
-        is_foreign = False
+        is_foreign, self.has_missed_something = self.has_missed_something, False
         while True:
             try:
                 buffer = self._socket.recv(1 << 18)
@@ -206,3 +233,33 @@ def open_netlink() -> NfnetlinkSocket:
             hint="load it with: modprobe nf_tables; netproxy needs Linux 5.10 or newer",
         ) from error
     return netlink
+
+
+class Tables:
+    """Our table in each family, and an ear for changes, in the calling thread's namespace.
+
+    Raises:
+        UnsupportedError: see ``open_netlink``.
+    """
+
+    def __init__(self, table: str, families: Iterable[Family], *, listen: bool = False) -> None:
+        self._netlink = open_netlink()
+        self.listener = NftListener(self._netlink, table) if listen else None
+        self.by_family = {
+            family: KernelTable(self._netlink, family, table, self.listener) for family in families
+        }
+
+    def delete(self) -> list[str]:
+        """Delete our tables; returns their names, for those that were there."""
+        return [t.label for t in self.by_family.values() if t.delete()]
+
+    def close(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+        self._netlink.close()
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
