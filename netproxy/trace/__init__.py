@@ -1,0 +1,1 @@
+"""What would happen to this packet? Answered from the rules alone, on paper."""

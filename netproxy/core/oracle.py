@@ -1,0 +1,97 @@
+"""Where a packet must go, worked out from the plans alone: the judge of every backend in tests.
+
+Written for obviousness, not for speed, and without a thought of chains or maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
+
+from netproxy.core.packet import Arrival, Fate, FateKind, Packet
+from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
+from netproxy.model.ip import IPAddress, Prefix
+
+
+class World(NamedTuple):
+    """What besides the plans decides about packets on this node, in one family."""
+
+    local_addresses: Collection[IPAddress]
+    """All addresses of the node."""
+    nodeport_addresses: Collection[IPAddress]
+    """Those that accept NodePorts."""
+    is_from_pod: Callable[[Packet], bool] | None = None
+    """None: pods cannot be told from others."""
+    masquerade_all: bool = False
+    service_cidrs: tuple[Prefix, ...] = ()
+
+
+def judge(packet: Packet, plans: Iterable[ServicePlan], world: World) -> Fate:
+    """The fate of a packet according to Kubernetes.
+
+    Source: kube-proxy 1.36 in nftables mode.
+    """
+    plans = list(plans)
+    found = _find(packet, plans, world)
+    if found is not None:
+        return _judge_frontend(packet, *found, world)
+    if packet.destination in world.local_addresses:
+        return Fate(FateKind.ACCEPT)
+    if packet.destination in _cluster_ips(plans):
+        return Fate(FateKind.REJECT)
+    if any(cidr.contains(packet.destination) for cidr in world.service_cidrs):
+        return Fate(FateKind.DROP)
+    return Fate(FateKind.ACCEPT)
+
+
+def _find(
+    packet: Packet, plans: list[ServicePlan], world: World
+) -> tuple[ServicePlan, Frontend] | None:
+    """The frontend the packet is addressed to; an address of its own comes before a NodePort."""
+    mine = [p for p in plans if p.name.protocol == packet.protocol]
+    for plan in mine:
+        for frontend in plan.frontends:
+            if (frontend.address, frontend.port) == (packet.destination, packet.port):
+                return plan, frontend
+    if packet.destination not in world.nodeport_addresses:
+        return None
+    for plan in mine:
+        for frontend in plan.frontends:
+            if frontend.kind is FrontendKind.NODE_PORT and frontend.port == packet.port:
+                return plan, frontend
+    return None
+
+
+def _judge_frontend(packet: Packet, plan: ServicePlan, frontend: Frontend, world: World) -> Fate:
+    from_pod = world.is_from_pod is not None and world.is_from_pod(packet)
+    from_node = packet.source in world.local_addresses
+    if frontend.has_short_circuit and from_pod:
+        return _forward(packet, plan.targets, is_masqueraded=False)
+    if frontend.has_short_circuit and from_node:
+        return _forward(packet, plan.targets, is_masqueraded=True)
+    if frontend.action is Action.REJECT:
+        return Fate(FateKind.REJECT)
+    if frontend.action is Action.DROP:
+        return Fate(FateKind.DROP)
+    targets = plan.local_targets if frontend.is_local_only else plan.targets
+    if frontend.is_external:
+        return _forward(packet, targets, is_masqueraded=not frontend.is_local_only)
+    from_elsewhere = world.is_from_pod is not None and not from_pod
+    return _forward(packet, targets, is_masqueraded=world.masquerade_all or from_elsewhere)
+
+
+def _forward(packet: Packet, targets: Iterable[Target], *, is_masqueraded: bool) -> Fate:
+    arrivals = frozenset(
+        Arrival(t.address, t.port, is_masqueraded or (t.is_local and t.address == packet.source))
+        for t in targets
+    )
+    return Fate(FateKind.FORWARD, arrivals)
+
+
+def _cluster_ips(plans: Iterable[ServicePlan]) -> set[IPAddress]:
+    return {
+        frontend.address
+        for plan in plans
+        for frontend in plan.frontends
+        if frontend.kind is FrontendKind.CLUSTER_IP
+    }

@@ -1,0 +1,276 @@
+"""Walk a rule set as the kernel would, with one packet.
+
+Only netproxy's own tables are walked; a rule of another program may still drop the packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from netproxy.core.packet import Arrival, Fate, FateKind, Packet
+from netproxy.model.ip import Family, IPAddress, pack_address, unpack_address
+from netproxy.nft.elements import pack_index
+from netproxy.nft.expr import (
+    PROTOCOL_NUMBERS,
+    Dnat,
+    FlipMark,
+    InSet,
+    Key,
+    Load,
+    Masquerade,
+    Match,
+    MatchMark,
+    MatchNewConnection,
+    MatchPrefix,
+    MatchTranslated,
+    Numgen,
+    Reject,
+    Rule,
+    SetMark,
+    Statement,
+    Verdict,
+    VerdictKind,
+    VerdictMap,
+    load_bytes,
+    padded,
+)
+from netproxy.nft.objects import Chain, Ruleset
+
+_LOCAL, _UNICAST = 2, 1
+"""Source: RTN_LOCAL, RTN_UNICAST, linux/rtnetlink.h."""
+_MAX_DEPTH = 16
+"""Source: NFT_JUMP_STACK_SIZE, net/netfilter/nf_tables.h."""
+
+
+class _State(NamedTuple):
+    """A packet on its way."""
+
+    packet: Packet
+    mark: int = 0
+    is_translated: bool = False
+    is_masqueraded: bool = False
+
+
+class _Refused(NamedTuple):
+    """The packet ends here."""
+
+    kind: FateKind
+
+
+_Outcome = _State | _Refused
+
+
+def trace(packet: Packet, ruleset: Ruleset, local_addresses: Collection[IPAddress]) -> Fate:
+    """The fate of a packet under a rule set; random choices are followed both ways.
+
+    Args:
+        packet: The first packet of a connection.
+        ruleset: One table.
+        local_addresses: The node's own addresses, for the routing decision.
+    """
+    walker = _Walker(ruleset, frozenset(local_addresses))
+    fates = {_fate(outcome) for outcome in walker.walk(packet)}
+    kinds = {fate.kind for fate in fates}
+    if len(kinds) > 1:
+        # Some index of an endpoints map leads nowhere: a broken rule set, so the worst counts.
+        return Fate(next(k for k in (FateKind.DROP, FateKind.REJECT, FateKind.ACCEPT) if k in kinds))
+    arrivals = frozenset(arrival for fate in fates for arrival in fate.arrivals)
+    return Fate(kinds.pop(), arrivals)
+
+
+def _fate(outcome: _Outcome) -> Fate:
+    if isinstance(outcome, _Refused):
+        return Fate(outcome.kind)
+    if not outcome.is_translated:
+        return Fate(FateKind.ACCEPT)
+    packet = outcome.packet
+    arrival = Arrival(packet.destination, packet.port, outcome.is_masqueraded)
+    return Fate(FateKind.FORWARD, frozenset((arrival,)))
+
+
+class _Walker:
+    def __init__(self, ruleset: Ruleset, local: frozenset[IPAddress]) -> None:
+        self._ruleset = ruleset
+        self._local = local
+
+    def walk(self, packet: Packet) -> Iterator[_Outcome]:
+        """Every possible outcome."""
+        from_node = not packet.interface
+        for state in self._hook(_State(packet), "output" if from_node else "prerouting", "nat"):
+            if isinstance(state, _Refused):
+                yield state
+                continue
+            goes_in = state.packet.destination in self._local
+            if from_node:
+                hooks = ["output"] + (["input"] if goes_in else [])
+            else:
+                hooks = ["input"] if goes_in else ["forward"]
+            yield from self._filter_and_leave(state, hooks, leaves=from_node or not goes_in)
+
+    def _filter_and_leave(
+        self, state: _State, hooks: list[str], *, leaves: bool
+    ) -> Iterator[_Outcome]:
+        outcome: _Outcome = state
+        for hook in hooks:
+            if isinstance(outcome, _State):
+                outcome = next(iter(self._hook(outcome, hook, "filter")))
+        if isinstance(outcome, _State) and leaves:
+            yield from self._hook(outcome, "postrouting", "nat")
+        else:
+            yield outcome
+
+    def _hook(self, state: _State, hook: str, kind: str) -> Iterator[_Outcome]:
+        chains = [
+            chain
+            for chain in self._ruleset.chains.values()
+            if chain.hook is not None and (chain.hook.hook, chain.hook.type) == (hook, kind)
+        ]
+        assert len(chains) <= 1, "one base chain of a type per hook"
+        if not chains:
+            yield state
+            return
+        for outcome, _ in self._chain(chains[0], state, 0):
+            yield outcome
+
+    def _chain(self, chain: Chain, state: _State, depth: int) -> Iterator[tuple[_Outcome, bool]]:
+        """(outcome, whether it is final) of a chain; False: continue after the jump."""
+        assert depth < _MAX_DEPTH, "jumps too deep for the kernel"
+        yield from self._rules(chain.rules, state, depth)
+
+    def _rules(
+        self, rules: tuple[Rule, ...], state: _State, depth: int
+    ) -> Iterator[tuple[_Outcome, bool]]:
+        if not rules:
+            yield state, False
+            return
+        for after, verdict, is_final in self._rule(rules[0].statements, state):
+            if is_final:
+                yield after, True
+            elif verdict is None or isinstance(after, _Refused):
+                assert isinstance(after, _State)
+                yield from self._rules(rules[1:], after, depth)
+            else:
+                yield from self._follow(verdict, rules[1:], after, depth)
+
+    def _follow(
+        self, verdict: Verdict, rest: tuple[Rule, ...], state: _State, depth: int
+    ) -> Iterator[tuple[_Outcome, bool]]:
+        match verdict.kind:
+            case VerdictKind.ACCEPT:
+                yield state, True
+            case VerdictKind.DROP:
+                yield _Refused(FateKind.DROP), True
+            case VerdictKind.RETURN:
+                yield state, False
+            case VerdictKind.GOTO:
+                yield from self._chain(self._ruleset.chains[verdict.chain], state, depth + 1)
+            case VerdictKind.JUMP:
+                chain = self._ruleset.chains[verdict.chain]
+                for outcome, is_final in self._chain(chain, state, depth + 1):
+                    if is_final or isinstance(outcome, _Refused):
+                        yield outcome, True
+                    else:
+                        yield from self._rules(rest, outcome, depth)
+
+    def _rule(
+        self, statements: tuple[Statement, ...], state: _State
+    ) -> Iterator[tuple[_Outcome, Verdict | None, bool]]:
+        """(state, verdict or None, is final) after one rule."""
+        for position, statement in enumerate(statements):
+            match statement:
+                case Verdict():
+                    yield state, statement, False
+                    return
+                case VerdictMap(keys=keys, map=name):
+                    found = self._ruleset.elements[name].get(self._key(keys, state, 0))
+                    yield state, found if isinstance(found, Verdict) else None, False
+                    return
+                case Reject():
+                    yield _Refused(FateKind.REJECT), None, True
+                    return
+                case Masquerade():
+                    yield state._replace(is_masqueraded=True), None, True
+                    return
+                case Dnat():
+                    assert position == len(statements) - 1
+                    yield from self._dnat(statement, state)
+                    return
+                case SetMark(bits=bits):
+                    state = state._replace(mark=state.mark | bits)
+                case FlipMark(bits=bits):
+                    state = state._replace(mark=state.mark ^ bits)
+                case _:
+                    if not self._matches(statement, state):
+                        break
+        yield state, None, False
+
+    def _dnat(
+        self, statement: Dnat, state: _State
+    ) -> Iterator[tuple[_Outcome, Verdict | None, bool]]:
+        choices = next((k.modulus for k in statement.keys if isinstance(k, Numgen)), 1)
+        for choice in range(choices):
+            found = self._ruleset.elements[statement.map].get(
+                self._key(statement.keys, state, choice)
+            )
+            if not isinstance(found, bytes):
+                yield state, None, False
+                continue
+            address, port = unpack_address(found[:-4]), int.from_bytes(found[-4:-2], "big")
+            packet = state.packet._replace(destination=address, port=port)
+            yield state._replace(packet=packet, is_translated=True), None, True
+
+    def _matches(self, statement: Statement, state: _State) -> bool:
+        match statement:
+            case Match(key=key, value=value, negate=negate):
+                return self._equals(key, value, state) != negate
+            case MatchPrefix(key=key, prefix=prefix, negate=negate):
+                return prefix.contains(self._address(key, state)) != negate
+            case MatchNewConnection():
+                return True
+            case MatchTranslated():
+                return state.is_translated
+            case MatchMark(bits=bits):
+                return bool(state.mark & bits)
+            case InSet(keys=keys, set=name, negate=negate):
+                return (self._key(keys, state, 0) in self._ruleset.elements[name]) != negate
+            case _:
+                raise AssertionError(statement)
+
+    def _equals(self, key: Key, value: int | str, state: _State) -> bool:
+        if isinstance(value, str):
+            name = state.packet.interface
+            return name.startswith(value[:-1]) if value.endswith("*") else name == value
+        if key in (Key.SADDR_TYPE, Key.DADDR_TYPE):
+            where = Key.SADDR if key is Key.SADDR_TYPE else Key.DADDR
+            kind = _LOCAL if self._address(where, state) in self._local else _UNICAST
+            return kind == value
+        number = state.packet.port if key is Key.DPORT else PROTOCOL_NUMBERS[state.packet.protocol]
+        return number == value
+
+    @staticmethod
+    def _address(key: Key, state: _State) -> IPAddress:
+        return state.packet.source if key is Key.SADDR else state.packet.destination
+
+    def _key(self, keys: tuple[Load, ...], state: _State, choice: int) -> bytes:
+        """The concatenation that the kernel would look up."""
+        parts = [self._load(key, state, choice) for key in keys]
+        if len(keys) == 1:
+            return parts[0]
+        family: Family = self._ruleset.family
+        lengths = [padded(load_bytes(key, family)) for key in keys]
+        return b"".join(p.ljust(n, b"\0") for p, n in zip(parts, lengths, strict=True))
+
+    def _load(self, key: Load, state: _State, choice: int) -> bytes:
+        packet = state.packet
+        match key:
+            case Key.SADDR | Key.DADDR:
+                return pack_address(self._address(key, state))
+            case Key.L4PROTO:
+                return bytes([PROTOCOL_NUMBERS[packet.protocol]])
+            case Key.DPORT:
+                return packet.port.to_bytes(2, "big")
+            case Numgen(offset=offset):
+                return pack_index(offset + choice)
+            case _:
+                raise AssertionError(key)
