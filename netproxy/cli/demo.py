@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from netproxy.cli.unwinding import ignore_signals, signals_raise
 from netproxy.errors import EXIT_OK, UnsupportedError
 
 if TYPE_CHECKING:
@@ -51,18 +48,19 @@ def demo(families: str) -> None:
 
     from netproxy.lab import rootless
     from netproxy.lab.demo import Manifests
+    from netproxy.render.environment import templates_dir
 
     is_terminal = sys.stdout.isatty()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows a ? instead
     console = Console(highlight=False, width=None if is_terminal else _PLAIN_WIDTH)
-    manifests = Manifests(directory=_manifests_dir())
+    manifests = Manifests(directory=templates_dir() / "demo")
     try:
         rootless.ensure_namespaces(["demo", "--families", families])
     except UnsupportedError as error:
         _show_dry_run(console, manifests, error)
         sys.exit(error.exit_code)
-    with _signals_raise():
+    with signals_raise():
         sys.exit(_Show(console, manifests, families).run())
 
 
@@ -94,9 +92,7 @@ class _Show:
             self._show_members(lab)
             self._perform(lab)
         finally:
-            # A second Ctrl-C must not leave half a lab behind.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
+            ignore_signals()  # a second Ctrl-C must not leave half a lab behind
             with self._busy("removing the lab"):
                 cluster.down(spec.name)
         self._console.print(
@@ -150,7 +146,7 @@ class _Show:
         from rich.padding import Padding
         from rich.tree import Tree
 
-        from netproxy.lab.topology import Role
+        from netproxy.lab.names import Role
 
         backbone = Tree("[dim]backbone[/]", guide_style="dim")
         for node in lab.topology.of_role(Role.NODE):
@@ -352,22 +348,3 @@ def _show_dry_run(console: Console, manifests: Manifests, error: UnsupportedErro
     console.print(f"No lab is possible: {error}; {error.hint}", style="yellow", soft_wrap=True)
     console.print(f"The rules it would have made (netproxy render -f {manifests.directory}):\n")
     click.echo(story.render_dry(manifests))
-
-
-def _manifests_dir() -> Path:
-    return Path(__file__).resolve().parents[2] / "templates" / "demo"
-
-
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Ctrl-C and SIGTERM unwind the stack, so that everything is cleaned up on the way."""
-
-    def unwind(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, unwind) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

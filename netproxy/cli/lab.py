@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from netproxy.cli.unwinding import signals_raise
+
 if TYPE_CHECKING:
     from netproxy.lab.status import Member
     from netproxy.lab.topology import LabSpec
@@ -71,7 +73,8 @@ def up(
     def report(words: str) -> None:
         click.echo(f"{time.monotonic() - started:5.2f} s  {words}")
 
-    made = cluster.up(spec, manifests=manifests, with_proxy=not no_proxy, report=report)
+    with signals_raise():
+        made = cluster.up(spec, manifests=manifests, with_proxy=not no_proxy, report=report)
     click.echo()
     _print_status(name)
     click.echo(
@@ -158,7 +161,7 @@ def _find_namespace(lab_name: str, member: str) -> str:
     """The namespace of a member, by the name people use."""
     from netproxy.errors import ConfigError
     from netproxy.lab import namespace
-    from netproxy.lab.topology import parse_namespace_name
+    from netproxy.lab.names import parse_namespace_name
 
     known = []
     for name in namespace.list_names(lab_name):
@@ -182,7 +185,7 @@ def _read_members(name: str | None) -> list[Member]:
     """What there is of one lab, or of all."""
     from netproxy.errors import ConfigError
     from netproxy.lab import status as kernel_status
-    from netproxy.lab.topology import check_lab_name
+    from netproxy.lab.names import check_lab_name
 
     members = kernel_status.read_members(check_lab_name(name) if name else None)
     if name and not members:

@@ -20,11 +20,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from netproxy.errors import DataplaneError
 from netproxy.lab import namespace as kernel
+from netproxy.lab.names import Role
 from netproxy.lab.topology import (
     BRIDGE,
     UPLINK,
     Namespace,
-    Role,
     Route,
     Sysctl,
     Topology,

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netproxy.errors import ConfigError, DataplaneError, ManifestError
-from netproxy.lab import namespace, process, topology
+from netproxy.lab import names, namespace, process, topology
+from netproxy.lab.names import Role
 from netproxy.lab.process import ProcessError
-from netproxy.lab.topology import LabSpec, Namespace, Role, Topology
+from netproxy.lab.topology import LabSpec, Namespace, Topology
 
 Report = Callable[[str], None]
 """Takes a few words about what has just been reached."""
@@ -125,14 +126,14 @@ def down(name: str) -> list[str]:
         UnsupportedError: this user may not do it.
         DataplaneError: the kernel refused.
     """
-    topology.check_lab_name(name)
+    names.check_lab_name(name)
     with _locked(name):
         return _remove_all(name)
 
 
 def list_labs() -> list[str]:
     """Names of the labs that exist, sorted."""
-    parsed = (topology.parse_namespace_name(name) for name in namespace.list_names())
+    parsed = (names.parse_namespace_name(each) for each in namespace.list_names())
     return sorted({parts.lab for parts in parsed if parts})
 
 
@@ -217,6 +218,9 @@ def _prepare_state(lab: Lab, manifests: Sequence[Path]) -> None:
         if source.is_dir():
             files = sorted(p for p in source.iterdir() if p.suffix in _MANIFEST_SUFFIXES)
         for file in files:
+            if (lab.manifests_dir / file.name).exists():
+                problem = f"another file is called {file.name} as well"
+                raise ManifestError(path=str(file), problem=problem)
             try:
                 lab.write_manifest(file.name, file.read_text())
             except (OSError, UnicodeDecodeError) as error:
@@ -228,10 +232,10 @@ def _log_path(state_dir: Path, member: str) -> Path:
 
 
 def _remove_all(name: str) -> list[str]:
-    names = namespace.list_names(name)
-    namespace.remove(names)
+    found = namespace.list_names(name)
+    namespace.remove(found)
     shutil.rmtree(labs_dir() / name, ignore_errors=True)
-    return names
+    return found
 
 
 @contextlib.contextmanager

@@ -151,7 +151,7 @@ def list_ways(manifests: Manifests, families: Sequence[Family]) -> list[Way]:
     cluster_ips = _by_family(service["spec"]["clusterIPs"])
     ingress = service["status"]["loadBalancer"]["ingress"]
     balancer_ips = _by_family([each["ip"] for each in ingress])
-    node_ips = _by_family(("192.168.77.2", "fd00:77::2"))
+    node_ips = _by_family(resolve_topology(demo_spec(families)).member("node-2").addresses)
     ways = []
     for family in families:
         number = port["port"]

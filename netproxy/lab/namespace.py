@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netproxy.errors import ConfigError, DataplaneError, UnsupportedError
-from netproxy.lab.topology import parse_namespace_name
+from netproxy.lab.names import parse_namespace_name
 
 NETNS_DIR = Path("/run/netns")
 

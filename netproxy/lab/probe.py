@@ -58,7 +58,6 @@ class Attempt:
 
     def advance(self) -> bool:
         """Read what there is; whether the connection is over."""
-        # "Unreachable" during the handshake is only a note on the socket, for recv() to ignore.
         self.error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if self.error:
             return True
@@ -112,9 +111,13 @@ class Prober:
         while not self.is_enough(has_answer=has_answer) or self.open:
             while not self.is_enough(has_answer=has_answer) and self.may_open():
                 self.open_one()
-            for key, _ in self.selector.select(self.pause_s()):
-                if key.data.advance():
-                    has_answer |= self.close(key.data)
+            # "Unreachable" during the handshake may be a mere note on the socket that wakes
+            # nobody, so when nothing is going on every socket is looked at.
+            events = self.selector.select(self.pause_s())
+            attempts = [key.data for key, _ in events] or list(self.open.values())
+            for attempt in attempts:
+                if attempt.advance():
+                    has_answer |= self.close(attempt)
             self.expire()
         return has_answer
 

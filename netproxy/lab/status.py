@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.nftables.main import NFTables
 
+from netproxy.errors import ConfigError, DataplaneError
 from netproxy.lab import namespace
-from netproxy.lab.topology import BRIDGE, UPLINK, Role, parse_namespace_name
+from netproxy.lab.names import Role, parse_namespace_name
+from netproxy.lab.topology import BRIDGE, UPLINK
 
 TABLE = "netproxy"
 _FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
@@ -46,9 +49,9 @@ def read_members(lab: str | None = None) -> list[Member]:
                 role=parts.role,
                 name=parts.member,
                 namespace=name,
-                addresses=_read_addresses(name),
+                addresses=_read(name, _read_addresses_here),
                 processes=tuple(line for line in processes if line),
-                tables=read_tables(name) if parts.role is Role.NODE else (),
+                tables=_read(name, _read_tables_here) if parts.role is Role.NODE else (),
             )
         )
     order = [Role.NODE, Role.POD, Role.CLIENT, Role.HOST, Role.BACKBONE]
@@ -74,8 +77,12 @@ def _read_tables_here() -> tuple[str, ...]:
     )
 
 
-def _read_addresses(name: str) -> tuple[str, ...]:
-    return namespace.run_inside(name, _read_addresses_here)
+def _read(name: str, read_here: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    """What there is; a name without a namespace, as a killed ``up`` may leave it, has nothing."""
+    try:
+        return namespace.run_inside(name, read_here)
+    except (ConfigError, DataplaneError):
+        return ()
 
 
 def _read_addresses_here() -> tuple[str, ...]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 
 from netproxy.lab import demo
 from netproxy.lab.topology import EXTERNAL_CIDRS, SERVICE_CIDRS, Topology, resolve_topology
 from netproxy.model.ip import Family, family_of, parse_address
+from netproxy.render.environment import templates_dir
 
 DUAL = (Family.IPV4, Family.IPV6)
-DIRECTORY = Path(__file__).resolve().parents[3] / "templates" / "demo"
 
 
 @pytest.fixture
 def manifests() -> demo.Manifests:
-    return demo.Manifests(directory=DIRECTORY)
+    return demo.Manifests(directory=templates_dir() / "demo")
 
 
 @pytest.fixture
