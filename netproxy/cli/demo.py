@@ -31,7 +31,6 @@ _PLAIN_WIDTH = 110
 _BAR_CELLS = 40
 _OTHER_COLUMNS = 62
 """Width of the table of bars without its bars."""
-_EXCERPT_LINES = 14
 _ORIGIN_STYLES = {"a pod": "cyan", "a node": "green", "outside": "magenta"}
 
 
@@ -282,16 +281,22 @@ class _Show:
         from netproxy.lab import demo as story
         from netproxy.lab.process import ProcessError
 
-        self._heading("The rules in between", "node-1, from `netproxy render -f manifests`")
+        self._heading("What a packet to my-service meets", "node-1, from `netproxy render`")
         try:
             rules = story.render_rules(lab)
         except ProcessError as error:
             self._say(escape(f"{error}: {error.hint}"), is_fine=False)
             return
-        lines = story.excerpt(rules, _rule_needles(self._manifests), limit=_EXCERPT_LINES)
-        for line in lines:
-            self._console.print(f"    [cyan]{escape(line)}[/]", overflow="ellipsis", no_wrap=True)
-        self._console.print(f"    [dim]… {len(rules.splitlines())} lines in all[/]")
+        (service,) = self._manifests.read(story.SERVICE_FILE)
+        address = service["spec"]["clusterIP"]
+        table = self._table()
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(style="cyan", overflow="fold")
+        before = ""
+        for name, line in story.follow_packet(rules, address):
+            table.add_row("" if name == before else name, escape(line))
+            before = name
+        self._print_indented(table)
 
     def _show_change(self, verb: str, change: Change) -> None:
         is_effective = change.effect_ms < float("inf")
@@ -332,14 +337,6 @@ def _remark(pod: str) -> str:
     if pod == story.NEWCOMER:
         return "[dim]app=MyApp, joins later[/]"
     return "[dim]app=MyApp[/]" if pod.startswith("myapp") else "[dim]connects to Services[/]"
-
-
-def _rule_needles(manifests: Manifests) -> list[str]:
-    """Words by which the lines about my-service are found in the IPv4 rules."""
-    from netproxy.lab import demo as story
-
-    (service,) = manifests.read(story.SERVICE_FILE)
-    return [service["spec"]["clusterIP"], "dnat ip to"]
 
 
 def _show_dry_run(console: Console, manifests: Manifests, error: UnsupportedError) -> None:

@@ -54,6 +54,7 @@ def lab() -> None:
 )
 @click.option("--no-proxy", is_flag=True, help="Do not run netproxy on the nodes.")
 def up(
+    *,
     name: str,
     nodes: int,
     pods: int,
@@ -249,7 +250,8 @@ def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for column in columns[:-1]:  # the namespace's name follows from lab, role and name
         table.add_column(column, overflow="fold")
     for row in rows:
-        style = "red" if row[5] == "none" or row[4] == "-" and row[2] == "pod" else ""
+        is_missing = row[5] == "none" or (row[4] == "-" and row[2] == "pod")
+        style = "red" if is_missing else ""
         cells = [cell.replace(" ", "\n") if index == 3 else cell for index, cell in enumerate(row)]
         table.add_row(*cells[:-1], style=style)
     Console().print(table)

@@ -66,7 +66,7 @@ def check_lab_name(text: str) -> str:
     check_label(text, setting="lab name")
     taken = _ROLE_WORDS & set(text.split("-"))
     if taken:
-        word = sorted(taken)[0]
+        word = min(taken)
         raise ConfigError(
             setting="lab name",
             problem=f"{text!r} has the word {word!r} in it",

@@ -118,13 +118,13 @@ def replace_self(space: str, command: Sequence[str]) -> NoReturn:
 
 
 def last_words(log: Path, *, lines: int = 5) -> str:
-    """The end of a log file, for an error's hint."""
+    """The end of a log file, for an error's hint: the file itself goes when the lab goes."""
     try:
         text = log.read_text(errors="replace").strip()
     except OSError:
-        return f"no log at {log}"
+        return "it left no log"
     tail = "\n".join(text.splitlines()[-lines:])
-    return f"{log} ends with:\n{tail}" if tail else f"{log} is empty"
+    return f"its log ends with:\n{tail}" if tail else "its log is empty"
 
 
 def end(process: Process, *, grace_s: float = 1.0) -> None:

@@ -79,6 +79,7 @@ def _may_make_user_namespaces() -> bool:
     try:
         done = subprocess.run(
             [*_UNSHARE, "--", "sh", "-c", test],
+            check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROBE_TIMEOUT_S,

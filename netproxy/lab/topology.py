@@ -290,7 +290,7 @@ def _node(spec: LabSpec, number: int) -> Namespace:
         member=f"node-{number}",
         addresses=tuple(_backbone_address(family, number) for family in spec.families),
         sysctls=(*_base_sysctls(spec), *_forwarding(), *loose),
-        uplink=_backbone_uplink(spec, member=f"node-{number}", number=number),
+        uplink=_backbone_uplink(spec, number),
         routes=tuple(routes),
     )
 
@@ -308,7 +308,7 @@ def _host(spec: LabSpec, *, name: str, role: Role, number: int) -> Namespace:
         member=name,
         addresses=tuple(_backbone_address(family, number) for family in spec.families),
         sysctls=_base_sysctls(spec),
-        uplink=_backbone_uplink(spec, member=name, number=number),
+        uplink=_backbone_uplink(spec, number),
         routes=tuple(routes),
     )
 
@@ -352,7 +352,7 @@ def _pod(spec: LabSpec, pod: PodSpec, *, number: int) -> Namespace:
     )
 
 
-def _backbone_uplink(spec: LabSpec, *, member: str, number: int) -> Uplink:
+def _backbone_uplink(spec: LabSpec, number: int) -> Uplink:
     return Uplink(
         parent=namespace_name(spec.name, Role.BACKBONE, "backbone"),
         parent_interface=f"port{number}",

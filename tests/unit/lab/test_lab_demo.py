@@ -65,6 +65,41 @@ def test_a_pod_comes_and_a_pod_goes(manifests: demo.Manifests, topology: Topolog
     assert len(v6["endpoints"]) == 4
 
 
-def test_an_excerpt_keeps_the_lines_that_matter() -> None:
-    rules = "a\n  b 10.0.0.1 x\n\tc\n  d 10.0.0.1\n"
-    assert demo.excerpt(rules, ["10.0.0.1"], limit=1) == ["b 10.0.0.1 x"]
+RULES = """
+table ip netproxy {
+	map services {
+		type ipv4_addr : verdict
+		elements = {
+			10.0.0.1 . tcp . 80 : goto two,	# default/web
+			10.0.0.10 . tcp . 80 : goto three
+		}
+	}
+	map endpoints {
+		elements = {
+			10.0.0.1 . 0 : 10.1.0.1,
+			10.0.0.1 . 1 : 10.1.0.2
+		}
+	}
+	chain two {
+		dnat ip to numgen random mod 2 map @endpoints comment "one of 2"
+	}
+	chain three {
+		drop
+	}
+}
+table ip6 netproxy {
+	map services {
+		10.0.0.1 : goto never
+	}
+}
+"""
+
+
+def test_a_packet_is_followed_through_the_rules() -> None:
+    assert demo.follow_packet(RULES, "10.0.0.1") == [
+        ("map services", "10.0.0.1 . tcp . 80 : goto two"),
+        ("chain two", "dnat ip to numgen random mod 2 map @endpoints"),
+        ("map endpoints", "10.0.0.1 . 0 : 10.1.0.1"),
+        ("map endpoints", "10.0.0.1 . 1 : 10.1.0.2"),
+    ]
+    assert demo.follow_packet(RULES, "10.0.0.2") == []
