@@ -56,11 +56,11 @@ def demo(families: str) -> None:
     manifests = Manifests(directory=templates_dir() / "demo")
     try:
         rootless.ensure_namespaces(["demo", "--families", families])
+        with signals_raise():
+            sys.exit(_Show(console, manifests, families).run())
     except UnsupportedError as error:
         _show_dry_run(console, manifests, error)
         sys.exit(error.exit_code)
-    with signals_raise():
-        sys.exit(_Show(console, manifests, families).run())
 
 
 class _Show:
@@ -79,11 +79,12 @@ class _Show:
 
     def run(self) -> int:
         """The exit code."""
-        from netproxy.lab import cluster
+        from netproxy.lab import cluster, rootless
         from netproxy.lab import demo as story
 
         story.remove_stale_labs()
-        self._heading("netproxy demo", "a cluster of network namespaces on this machine")
+        where = "inside a user namespace, without root" if rootless.is_rootless() else "as root"
+        self._heading("netproxy demo", f"a cluster of network namespaces, {where}")
         spec = story.demo_spec(self._families)
         try:
             with self._busy("building nodes, pods and wires"):
@@ -321,7 +322,7 @@ class _Show:
         table = self._table()
         for command, remark in (
             (f"netproxy render -f {where}", "all rules, no root"),
-            (f"netproxy lab up -f {where}", "a lab that stays"),
+            (f"netproxy lab up -f {where}", "a lab that stays (as root)"),
             ("netproxy lab status", "what is in it"),
             ("netproxy lab exec client", "a shell outside the cluster"),
             ("netproxy lab exec node-1 nft list ruleset", "what the kernel has"),

@@ -92,8 +92,9 @@ def up(
 @click.option("--all", "is_all", is_flag=True, help="Every lab on this machine.")
 def down(name: str, is_all: bool) -> None:
     """Remove a lab, also one whose `up` was killed."""
-    from netproxy.lab import cluster
+    from netproxy.lab import cluster, rootless
 
+    rootless.require_namespaces()
     for each in cluster.list_labs() if is_all else [name]:
         removed = cluster.down(each)
         if removed:

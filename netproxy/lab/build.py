@@ -18,7 +18,7 @@ from typing import Any
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
-from netproxy.errors import DataplaneError
+from netproxy.errors import DataplaneError, UnsupportedError
 from netproxy.lab import namespace as kernel
 from netproxy.lab.names import Role
 from netproxy.lab.topology import (
@@ -47,7 +47,7 @@ def build_namespaces(topology: Topology, *, report: Callable[[Namespace], None])
 
     Raises:
         DataplaneError: the kernel refused; names the namespace and the object.
-        UnsupportedError: this user may not make network namespaces.
+        UnsupportedError: this user, or this kernel, cannot do it.
     """
     kernel.run_in_thread(lambda: _Builder(topology).build(report))
 
@@ -175,11 +175,12 @@ class _Builder:
         try:
             call()
         except NetlinkError as error:
+            if error.code == errno.EOPNOTSUPP:
+                raise UnsupportedError(
+                    f"this kernel cannot make {what} in {name}", hint="try: modprobe -a veth bridge"
+                ) from error
             raise DataplaneError(
-                operation="add",
-                subject=f"{what} in {name}",
-                errno=error.code or errno.EIO,
-                hint="is the lab being built or removed by another process?",
+                operation="add", subject=f"{what} in {name}", errno=error.code or errno.EIO
             ) from error
 
 
@@ -191,9 +192,7 @@ def _write_sysctl(sysctl: Sysctl, name: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise DataplaneError(
-            operation="write",
-            subject=f"{path} in {name}",
-            errno=error.errno or errno.EIO,
-            hint="a read-only /proc/sys (as in many containers) cannot hold a lab",
+        raise UnsupportedError(
+            f"cannot write {path} in {name}: {error.strerror}",
+            hint="a lab needs a writable /proc/sys, which many containers do not have",
         ) from error

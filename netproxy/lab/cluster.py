@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from netproxy.errors import ConfigError, DataplaneError, ManifestError
+from netproxy.errors import ConfigError, ManifestError, UnsupportedError
 from netproxy.lab import names, namespace, process, topology
 from netproxy.lab.names import Role
 from netproxy.lab.process import ProcessError
@@ -241,15 +241,12 @@ def _remove_all(name: str) -> list[str]:
 @contextlib.contextmanager
 def _locked(name: str) -> Iterator[None]:
     """Hold the lab's lock; its file exists only meanwhile."""
-    directory = labs_dir()
+    path = labs_dir() / f".{name}.lock"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataplaneError(
-            operation="create", subject=str(directory), errno=error.errno or 0
-        ) from error
-    path = directory / f".{name}.lock"
-    descriptor = _wait_for_lock(path, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _wait_for_lock(path, name)
+    except PermissionError as error:
+        raise UnsupportedError(f"may not write {path}", hint="run this as root") from error
     try:
         yield
     finally:

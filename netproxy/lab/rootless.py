@@ -33,6 +33,11 @@ def may_make_namespaces() -> bool:
     return True
 
 
+def is_rootless() -> bool:
+    """Whether this process has started anew in a user namespace of its own."""
+    return _MARK in os.environ
+
+
 def require_namespaces() -> None:
     """Go on only if this process may make network namespaces that outlive it.
 
