@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXIT_DEMO_FAILED = 1
 """A connection failed, or the spread is not what chance makes."""
 
+_SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 _PLAIN_WIDTH = 110
 _BAR_CELLS = 40
 _OTHER_COLUMNS = 62
@@ -113,7 +114,7 @@ class _Show:
             walks = story.walk(
                 lab, ways, report=lambda each: busy.update(f"connecting from {each.way.origin}")
             )
-            outside = story.walk(lab, [database], report=lambda each: None)
+            outside = story.walk(lab, [database])
         self._show_spread(walks)
         self._show_database(outside[0])
         self._show_rules(lab)
@@ -208,7 +209,7 @@ class _Show:
         self._heading(f"Where {total} connections to my-service went", "")
         self._print_bars(walks, spread, nodes)
         self._say(
-            f"even would be {spread.expected:.0f} each ± {spread.sigma:.0f} (σ); "
+            f"even would be {spread.expected:.0f} each ± {spread.sigma:.0f} ({_SIGMA}); "
             f"chance alone is this uneven in {spread.p_value * 100:.2g} % of runs",
             is_fine=spread.p_value > story.PLAUSIBLE_P,
         )
@@ -230,7 +231,7 @@ class _Show:
         table.add_column("endpoint", no_wrap=True)
         table.add_column("on", no_wrap=True)
         for origin, style in _ORIGIN_STYLES.items():
-            table.add_column(f"{origin}", justify="right", style=style, no_wrap=True)
+            table.add_column(origin, justify="right", style=style, no_wrap=True)
         table.add_column("all", justify="right", style="bold", no_wrap=True)
         table.add_column("", no_wrap=True)
         table.add_column("off by", justify="right", style="dim", no_wrap=True)
@@ -248,7 +249,7 @@ class _Show:
                 *(str(part) for part in parts.values()),
                 str(count),
                 self._bar(parts, longest),
-                f"{spread.deviation(endpoint):+.1f} σ",
+                f"{spread.deviation(endpoint):+.1f} {_SIGMA}",
             )
         self._print_indented(table)
 

@@ -108,7 +108,7 @@ def down(name: str, is_all: bool) -> None:
 @click.argument("member")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def exec_(name: str, member: str, command: tuple[str, ...]) -> None:
-    """Run a command in a node, pod or host; a shell without one.
+    r"""Run a command in a node, pod or host; a shell without one.
 
     Its exit code is passed on. Put -- before a command that has options of its own:
 

@@ -17,7 +17,7 @@ def signals_raise() -> Iterator[None]:
     The stack unwinds, and everything that must be put away is put away on the way.
     """
 
-    def unwind(number: int, frame: FrameType | None) -> None:
+    def unwind(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, unwind) for number in _SIGNALS}

@@ -69,8 +69,15 @@ class Lab:
     def down(self) -> None:
         """Remove the lab and reap its processes. Harmless when repeated."""
         down(self.topology.spec.name)
+        self.reap()
+
+    def reap(self) -> None:
+        """Let go of processes that have ended, so that no zombies remain."""
         for each in self.processes.values():
             each.wait()
+            if each.stdout is not None:
+                each.stdout.close()
+        self.processes.clear()
 
 
 def labs_dir() -> Path:
@@ -85,7 +92,7 @@ def up(
     *,
     manifests: Sequence[Path] = (),
     with_proxy: bool = True,
-    report: Report = lambda words: None,
+    report: Report | None = None,
 ) -> Lab:
     """Bring up a lab, and return when every pod answers and every node has rules.
 
@@ -102,6 +109,7 @@ def up(
         ProcessError: a daemon or a server did not start.
     """
     plan = topology.resolve_topology(spec)
+    tell = report or _tell_nobody
     with _locked(spec.name):
         if namespace.list_names(spec.name):
             raise ConfigError(
@@ -111,11 +119,24 @@ def up(
             )
         lab = Lab(topology=plan, state_dir=labs_dir() / spec.name)
         with contextlib.ExitStack() as on_failure:
+            on_failure.callback(lab.reap)
             on_failure.callback(_remove_all, spec.name)
             _prepare_state(lab, manifests)
-            _start(lab, with_proxy=with_proxy, report=report)
+            _start(lab, with_proxy=with_proxy, report=tell)
             on_failure.pop_all()
         return lab
+
+
+@contextlib.contextmanager
+def running(
+    spec: LabSpec, *, manifests: Sequence[Path] = (), with_proxy: bool = True
+) -> Iterator[Lab]:
+    """A lab for as long as a ``with`` block lasts; see ``up``."""
+    lab = up(spec, manifests=manifests, with_proxy=with_proxy)
+    try:
+        yield lab
+    finally:
+        lab.down()
 
 
 def down(name: str) -> list[str]:
@@ -135,6 +156,10 @@ def list_labs() -> list[str]:
     """Names of the labs that exist, sorted."""
     parsed = (names.parse_namespace_name(each) for each in namespace.list_names())
     return sorted({parts.lab for parts in parsed if parts})
+
+
+def _tell_nobody(_words: str) -> None:
+    return
 
 
 def _start(lab: Lab, *, with_proxy: bool, report: Report) -> None:

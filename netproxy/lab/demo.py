@@ -187,7 +187,9 @@ def wait_for_ways(lab: Lab, ways: Sequence[Way]) -> None:
             )
 
 
-def walk(lab: Lab, ways: Sequence[Way], *, report: Callable[[Walk], None]) -> list[Walk]:
+def walk(
+    lab: Lab, ways: Sequence[Way], *, report: Callable[[Walk], None] | None = None
+) -> list[Walk]:
     """Send the connections, one way after the other."""
     walks = []
     for way in ways:
@@ -199,7 +201,8 @@ def walk(lab: Lab, ways: Sequence[Way], *, report: Callable[[Walk], None]) -> li
             concurrency=_CONCURRENCY,
         )
         walks.append(Walk(way, seen))
-        report(walks[-1])
+        if report is not None:
+            report(walks[-1])
     return walks
 
 

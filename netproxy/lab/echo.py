@@ -31,7 +31,10 @@ _PROTOCOLS = {
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
     "sctp": (socket.SOCK_STREAM, _SCTP),
 }
-_WILDCARDS = {"4": (socket.AF_INET, "0.0.0.0"), "6": (socket.AF_INET6, "::")}
+_WILDCARDS = {
+    "4": (socket.AF_INET, "0.0.0.0"),  # noqa: S104 - all there is in a pod is the pod
+    "6": (socket.AF_INET6, "::"),
+}
 _NOT_IN_THIS_KERNEL = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 Selector = selectors.DefaultSelector
@@ -134,7 +137,7 @@ def answer_datagram(listener: socket.socket, name: str) -> None:
     try:
         listener.sendto(identity(name, "udp", local[:2], peer[:2]), peer)
     except OSError as error:
-        print(f"cannot answer {peer[0]}: {error.strerror}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"cannot answer {peer[0]}: {error.strerror}\n")
 
 
 def reaction_of(selector: Selector, listener: socket.socket, name: str, protocol: str) -> Reaction:
@@ -161,7 +164,8 @@ def main() -> None:
                     reaction = reaction_of(selector, listener, arguments.name, protocol)
                     selector.register(listener, selectors.EVENT_READ, reaction)
                     opened.append(f"{protocol}{family}:{port}")
-    print("ready", *opened, flush=True)
+    sys.stdout.write(f"ready {' '.join(opened)}\n")
+    sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     while True:
         for key, _ in selector.select():

@@ -159,7 +159,8 @@ class Prober:
         if attempt.socket in self.selector.get_map():
             self.selector.unregister(attempt.socket)
         attempt.socket.close()
-        print(json.dumps(line), flush=True)
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
         return "error" not in line
 
     def expire(self) -> None:

@@ -110,7 +110,7 @@ def replace_self(space: str, command: Sequence[str]) -> NoReturn:
     """
     namespace.enter(space)
     try:
-        os.execvp(command[0], list(command))
+        os.execvp(command[0], list(command))  # noqa: S606 - the command is the user's own
     except OSError as error:
         raise ConfigError(
             setting=command[0], problem=f"cannot be run: {os.strerror(error.errno or 0)}"

@@ -99,7 +99,8 @@ def _start_anew(arguments: Sequence[str]) -> NoReturn:
     path = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
     path += [part for part in [os.environ.get("PYTHONPATH", "")] if part]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
-    os.execvp(_UNSHARE[0], [*_UNSHARE, "--", sys.executable, "-m", "netproxy", *arguments])
+    command = [*_UNSHARE, "--", sys.executable, "-m", "netproxy", *arguments]
+    os.execvp(command[0], command)  # noqa: S606 - no shell is wanted here
 
 
 def _hide_run_directory() -> None:

@@ -14,13 +14,13 @@ class Spread(NamedTuple):
     expected: float
     """Connections per endpoint if the spread were perfectly even."""
     sigma: float
-    """By how much one endpoint's count strays from that by chance (binomial, one σ)."""
+    """By how much one endpoint's count strays from that by chance (binomial, one sigma)."""
     chi_square: float
     p_value: float
     """How often chance alone is at least this uneven: near 0 means that it was not chance."""
 
     def deviation(self, endpoint: str) -> float:
-        """Of one endpoint, in σ."""
+        """Of one endpoint, in sigmas."""
         return (self.counts[endpoint] - self.expected) / self.sigma if self.sigma else 0.0
 
 

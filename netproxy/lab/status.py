@@ -59,7 +59,7 @@ def read_members(lab: str | None = None) -> list[Member]:
 
 
 def read_tables(name: str) -> tuple[str, ...]:
-    """netproxy's tables in a namespace, as ``nft list tables`` writes them."""
+    """Our tables in a namespace, as ``nft list tables`` writes them."""
     return namespace.run_inside(name, _read_tables_here)
 
 

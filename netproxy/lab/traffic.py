@@ -81,9 +81,7 @@ def probe(
             f"--timeout={timeout_s}",
         ),
     )
-    output, complaint = running.communicate(timeout=count * timeout_s / concurrency + _MARGIN_S)
-    if complaint:
-        raise ProcessError(f"the probe in {space} broke", hint=complaint.decode().strip())
+    output = _finish(running, space, timeout_s=count * timeout_s / concurrency + _MARGIN_S)
     return Traffic(tuple(parse_lines(output.splitlines())))
 
 
@@ -91,7 +89,7 @@ def wait_answer(space: str, address: str, port: int, *, timeout_s: float = 10.0)
     """Whether something answers there before the time is over."""
     options = ("--until-answer", f"--duration={timeout_s}", "--rate=20", "--timeout=0.5")
     running = start_probe(space, address, port, options=options)
-    running.communicate(timeout=timeout_s + _MARGIN_S)
+    _finish(running, space, timeout_s=timeout_s + _MARGIN_S)
     return running.returncode == 0
 
 
@@ -99,6 +97,19 @@ def start_probe(space: str, address: str, port: int, *, options: Iterable[str]) 
     """A probe that writes a line per connection to its standard output."""
     command = process.script_command(process.PROBE, address, str(port), *options)
     return process.spawn(space, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _finish(running: process.Process, space: str, *, timeout_s: float) -> bytes:
+    """What a probe printed, once it has ended."""
+    try:
+        output, complaint = running.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        running.kill()
+        running.communicate()
+        raise ProcessError(f"the probe in {space} did not end in {timeout_s:.0f} s") from error
+    if complaint:
+        raise ProcessError(f"the probe in {space} broke", hint=complaint.decode().strip())
+    return output
 
 
 def parse_lines(lines: Iterable[bytes]) -> Iterable[Connection]:
@@ -150,6 +161,9 @@ class Stream:
         """Open no more connections, wait for the open ones. Harmless when repeated."""
         process.end(self._process, grace_s=10.0)
         self._reader.join(5.0)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
         return Traffic(self.connections)
 
     def _read(self) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +38,23 @@ def name() -> Iterator[str]:
     unique = f"t{os.getpid()}-{next(_counter)}"
     yield unique
     cluster.down(unique)
+
+
+BringUp = Callable[..., cluster.Lab]
+
+
+@pytest.fixture
+def bring_up(name: str) -> Iterator[BringUp]:
+    """``cluster.up``; what came up goes down after the test."""
+    labs: list[cluster.Lab] = []
+
+    def up(spec: LabSpec, *, with_proxy: bool) -> cluster.Lab:
+        labs.append(cluster.up(spec, with_proxy=with_proxy))
+        return labs[-1]
+
+    yield up
+    for lab in labs:
+        lab.down()
 
 
 def spec(name: str, **fields: object) -> LabSpec:
@@ -79,8 +96,8 @@ def assert_nothing_left(name: str, spaces: set[tuple[int, int]]) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("family", DUAL, ids=lambda family: family.label)
-def test_pods_reach_each_other(name: str, family: Family, protocol: str) -> None:
-    lab = cluster.up(spec(name, hosts=("database",)), with_proxy=False)
+def test_pods_reach_each_other(name: str, bring_up: BringUp, family: Family, protocol: str) -> None:
+    lab = bring_up(spec(name, hosts=("database",)), with_proxy=False)
     source = lab.member("1-1")
     for target in ("1-2", "2-1", "database", "client"):
         member = lab.member(target)
@@ -93,9 +110,9 @@ def test_pods_reach_each_other(name: str, family: Family, protocol: str) -> None
         assert {each.address for each in seen.connections} == {member.address(family)}
 
 
-def test_a_pod_passes_its_node(name: str) -> None:
+def test_a_pod_passes_its_node(name: str, bring_up: BringUp) -> None:
     """Also to its neighbour: the node's time-to-live is one less."""
-    lab = cluster.up(spec(name, families=(Family.IPV4,)), with_proxy=False)
+    lab = bring_up(spec(name, families=(Family.IPV4,)), with_proxy=False)
     script = (
         "import socket;s=socket.socket(2,2);s.setsockopt(0,2,1);"
         f"s.connect(('{lab.member('1-2').address(Family.IPV4)}',9376));s.settimeout(5);"
@@ -111,8 +128,8 @@ def run_inside(space: Namespace, *command: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_what_has_no_rules_is_refused_at_once(name: str) -> None:
-    lab = cluster.up(spec(name), with_proxy=False)
+def test_what_has_no_rules_is_refused_at_once(name: str, bring_up: BringUp) -> None:
+    lab = bring_up(spec(name), with_proxy=False)
     for source in ("node-1", "1-1"):
         for address, error in (("10.96.0.10", "EHOSTUNREACH"), ("fd00:96::10", "ENETUNREACH")):
             seen = traffic.probe(lab.member(source).name, address, 80, count=5)
@@ -120,16 +137,16 @@ def test_what_has_no_rules_is_refused_at_once(name: str) -> None:
             assert max(each.took_ms for each in seen.failures) < 900  # 1 s: TCP's second try
 
 
-def test_many_connections_take_little_time(name: str) -> None:
-    lab = cluster.up(spec(name), with_proxy=False)
+def test_many_connections_take_little_time(name: str, bring_up: BringUp) -> None:
+    lab = bring_up(spec(name), with_proxy=False)
     started = time.monotonic()
     target = lab.member("2-1").address(Family.IPV4)
     assert len(traffic.probe(lab.member("1-1").name, target, 80, count=300).answered) == 1
     assert time.monotonic() - started < 10  # 0.1 s on an idle machine
 
 
-def test_a_stream_goes_on_until_it_is_stopped(name: str) -> None:
-    lab = cluster.up(spec(name), with_proxy=False)
+def test_a_stream_goes_on_until_it_is_stopped(name: str, bring_up: BringUp) -> None:
+    lab = bring_up(spec(name), with_proxy=False)
     seen: list[traffic.Connection] = []
     target = lab.member("2-1").address(Family.IPV6)
     stream = traffic.Stream(lab.member("1-1").name, target, 80, rate=200, watch=seen.append)
@@ -142,9 +159,9 @@ def test_a_stream_goes_on_until_it_is_stopped(name: str) -> None:
     assert len(stream.stop().connections) == len(result.connections)
 
 
-def test_up_and_down_leave_nothing(name: str) -> None:
+def test_up_and_down_leave_nothing(name: str, bring_up: BringUp) -> None:
     before = os.readlink("/proc/self/ns/net"), os.listdir("/sys/class/net")
-    lab = cluster.up(spec(name), with_proxy=False)
+    lab = bring_up(spec(name), with_proxy=False)
     spaces = identities(namespace.list_names(name))
     assert len(spaces) == 8
     assert (os.readlink("/proc/self/ns/net"), os.listdir("/sys/class/net")) == before
@@ -153,22 +170,20 @@ def test_up_and_down_leave_nothing(name: str) -> None:
     assert_nothing_left(name, spaces)
 
 
-def test_up_twice_is_refused_and_harmless(name: str) -> None:
-    lab = cluster.up(spec(name), with_proxy=False)
+def test_up_twice_is_refused_and_harmless(name: str, bring_up: BringUp) -> None:
+    lab = bring_up(spec(name), with_proxy=False)
     with pytest.raises(ConfigError) as caught:
-        cluster.up(spec(name), with_proxy=False)
+        bring_up(spec(name), with_proxy=False)
     assert f"lab down --name {name}" in (caught.value.hint or "")
     target = lab.member("2-1").address(Family.IPV4)
     assert traffic.wait_answer(lab.member("1-1").name, target, 80)
 
 
-def test_two_labs_with_equal_addresses(name: str) -> None:
+def test_two_labs_with_equal_addresses(name: str, bring_up: BringUp) -> None:
     other = f"{name}-b"
     try:
-        left = cluster.up(spec(name, pods=(PodSpec("a", 1), PodSpec("left", 2))), with_proxy=False)
-        right = cluster.up(
-            spec(other, pods=(PodSpec("a", 1), PodSpec("right", 2))), with_proxy=False
-        )
+        left = bring_up(spec(name, pods=(PodSpec("a", 1), PodSpec("left", 2))), with_proxy=False)
+        right = bring_up(spec(other, pods=(PodSpec("a", 1), PodSpec("right", 2))), with_proxy=False)
         for lab, pod in ((left, "left"), (right, "right")):
             seen = traffic.probe(lab.member("a").name, "10.244.2.2", 80, count=3)
             assert seen.answered == {pod: 3}
@@ -210,9 +225,9 @@ def test_an_interrupted_up_cleans_up_itself(name: str, number: signal.Signals) -
     assert_nothing_left(name, set())
 
 
-def test_leftovers_of_every_kind_are_removed(name: str) -> None:
+def test_leftovers_of_every_kind_are_removed(name: str, bring_up: BringUp) -> None:
     """A name without a mount, and a namespace mounted twice."""
-    cluster.up(spec(name), with_proxy=False)
+    bring_up(spec(name), with_proxy=False)
     spaces = identities(namespace.list_names(name))
     (namespace.NETNS_DIR / f"np-{name}-pod-file").touch(mode=0)
     half_built = {each.name: each for each in status.read_members(name)}["file"]
@@ -223,9 +238,9 @@ def test_leftovers_of_every_kind_are_removed(name: str) -> None:
     assert_nothing_left(name, spaces)
 
 
-def test_strangers_survive_down(name: str) -> None:
+def test_strangers_survive_down(name: str, bring_up: BringUp) -> None:
     """A process in no namespace of the lab, even one called after it, is not touched."""
-    cluster.up(spec(name), with_proxy=False)
+    bring_up(spec(name), with_proxy=False)
     stranger = subprocess.Popen(["sleep", "30"], env={"NAME": f"np-{name}-pod-1-1"})
     try:
         cluster.down(name)
@@ -235,8 +250,8 @@ def test_strangers_survive_down(name: str) -> None:
         stranger.wait()
 
 
-def test_a_stubborn_process_is_killed(name: str) -> None:
-    lab = cluster.up(spec(name), with_proxy=False)
+def test_a_stubborn_process_is_killed(name: str, bring_up: BringUp) -> None:
+    lab = bring_up(spec(name), with_proxy=False)
     script = (
         "import signal,time;signal.signal(15,signal.SIG_IGN);print(1,flush=True);time.sleep(60)"
     )
@@ -254,7 +269,7 @@ def test_a_stubborn_process_is_killed(name: str) -> None:
 def test_a_half_failed_up_cleans_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "netproxy.lab.process.echo_command",
-        lambda name, ports: [sys.executable, "-c", "raise SystemExit('no such luck')"],
+        lambda *_: [sys.executable, "-c", "raise SystemExit('no such luck')"],
     )
     with pytest.raises(ProcessError) as caught:
         cluster.up(spec(name), with_proxy=False)
@@ -306,9 +321,9 @@ def test_commands(name: str) -> None:
     assert run_netproxy("lab", "up", "--name", "not/a/label").returncode == EXIT_BAD_INPUT
 
 
-def test_nodes_run_the_proxy(name: str) -> None:
+def test_nodes_run_the_proxy(name: str, bring_up: BringUp) -> None:
     """A Service written into the lab's directory leads to its pod, from everywhere."""
-    lab = cluster.up(spec(name))
+    lab = bring_up(spec(name), with_proxy=True)
     lab.write_manifest("web.yaml", WEB)
     for source in ("1-1", "node-1", "node-2"):
         space = lab.member(source).name
@@ -353,8 +368,7 @@ lab.down()
 print("fine", file=sys.stderr)
 """
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "--mount"]
-        + [sys.executable, "-c", script],
+        ["unshare", "--user", "--map-root-user", "--net", "--mount", sys.executable, "-c", script],
         env={**os.environ, "NETPROXY_ROOTLESS": "1"},
         capture_output=True,
         text=True,
