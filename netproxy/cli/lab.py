@@ -108,12 +108,10 @@ def down(name: str, is_all: bool) -> None:
 @click.argument("member")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def exec_(name: str, member: str, command: tuple[str, ...]) -> None:
-    r"""Run a command in a node, pod or host; a shell without one.
+    """Run a command in a node, pod or host; a shell without one.
 
-    Its exit code is passed on. Put -- before a command that has options of its own:
-
-    \b
-        netproxy lab exec client -- curl -s http://203.0.113.10
+    Its exit code is passed on. Put -- before a command that has options of its own, as in:
+    netproxy lab exec client -- curl -s http://203.0.113.10
     """
     from netproxy.lab import process
 
