@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from netproxy.lab import cluster, namespace, rootless
+from netproxy.lab import cluster, demo, namespace, rootless
 from netproxy.lab.demo import LAB_PREFIX
 
 NETPROXY = (sys.executable, "-m", "netproxy")
@@ -67,11 +67,9 @@ def test_a_killed_demo_is_removed_by_the_next() -> None:
     deadline = time.monotonic() + 30
     while len(namespace.list_names(lab)) < 5 and time.monotonic() < deadline:
         time.sleep(0.001)
+    assert namespace.list_names(lab)
     running.kill()
     running.wait()
-    assert namespace.list_names(lab)
-    from netproxy.lab import demo
-
     demo.remove_stale_labs()
     assert_gone(running.pid)
 

@@ -353,14 +353,14 @@ endpoints: [{addresses: [10.244.2.2], nodeName: node-2}]
 """
 
 
-def test_a_lab_in_a_user_namespace() -> None:
+def test_a_lab_in_a_user_namespace(name: str) -> None:
     """No rights in the initial user namespace are needed, given a /run of one's own."""
     script = """
 import sys
 from netproxy.lab import cluster, rootless, traffic
 from netproxy.lab.topology import LabSpec, PodSpec
 rootless.ensure_namespaces([])
-lab = cluster.up(LabSpec(pods=(PodSpec("a", 1), PodSpec("b", 2))), with_proxy=False)
+lab = cluster.up(LabSpec(name=sys.argv[1], pods=(PodSpec("a", 1), PodSpec("b", 2))), with_proxy=False)
 for address in lab.member("b").addresses:
     seen = traffic.probe(lab.member("a").name, address, 80, count=5)
     assert seen.answered == {"b": 5}, seen
@@ -368,11 +368,21 @@ lab.down()
 print("fine", file=sys.stderr)
 """
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "--mount", sys.executable, "-c", script],
+        [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--net",
+            "--mount",
+            sys.executable,
+            "-c",
+            script,
+            name,
+        ],
         env={**os.environ, "NETPROXY_ROOTLESS": "1"},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.stderr.endswith("fine\n"), done.stderr
-    assert namespace.list_names("lab") == []
+    assert namespace.list_names(name) == []
