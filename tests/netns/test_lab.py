@@ -360,7 +360,8 @@ import sys
 from netproxy.lab import cluster, rootless, traffic
 from netproxy.lab.topology import LabSpec, PodSpec
 rootless.ensure_namespaces([])
-lab = cluster.up(LabSpec(name=sys.argv[1], pods=(PodSpec("a", 1), PodSpec("b", 2))), with_proxy=False)
+pods = (PodSpec("a", 1), PodSpec("b", 2))
+lab = cluster.up(LabSpec(name=sys.argv[1], pods=pods), with_proxy=False)
 for address in lab.member("b").addresses:
     seen = traffic.probe(lab.member("a").name, address, 80, count=5)
     assert seen.answered == {"b": 5}, seen
