@@ -98,9 +98,9 @@ def down(name: str, is_all: bool) -> None:
     for each in cluster.list_labs() if is_all else [name]:
         removed = cluster.down(each)
         if removed:
-            click.echo(f"lab {each}: removed {len(removed)} namespaces")
+            click.echo(f"lab {each!r}: removed {len(removed)} namespaces")
         else:
-            click.echo(f"lab {each}: nothing there")
+            click.echo(f"lab {each!r}: nothing there")
 
 
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})
@@ -172,12 +172,14 @@ def _find_namespace(lab_name: str, member: str) -> str:
             known.append(parts.member)
     if not known:
         raise ConfigError(
-            setting=f"lab {lab_name}",
+            setting=f"lab {lab_name!r}",
             problem="does not exist",
             hint=f"netproxy lab up --name {lab_name}",
         )
     raise ConfigError(
-        setting=member, problem=f"not in lab {lab_name}", hint=f"there are {', '.join(known)}"
+        setting=repr(member),
+        problem=f"not in lab {lab_name!r}",
+        hint=f"there are {', '.join(known)}",
     )
 
 
@@ -190,7 +192,7 @@ def _read_members(name: str | None) -> list[Member]:
     members = kernel_status.read_members(check_lab_name(name) if name else None)
     if name and not members:
         raise ConfigError(
-            setting=f"lab {name}", problem="does not exist", hint=f"netproxy lab up --name {name}"
+            setting=f"lab {name!r}", problem="does not exist", hint=f"netproxy lab up --name {name}"
         )
     return members
 

@@ -293,7 +293,7 @@ def _wait_for_lock(path: Path, name: str) -> int:
         os.close(descriptor)
         if time.monotonic() > deadline:
             raise ConfigError(
-                setting=f"lab {name}",
+                setting=f"lab {name!r}",
                 problem="another `lab up` or `lab down` of it is running",
                 hint="wait for it, or end it",
             )
