@@ -20,6 +20,7 @@ from netproxy.core.resolve import resolve_service
 from netproxy.core.rivals import rival_diagnostics
 from netproxy.core.store import Store
 from netproxy.core.surroundings import Addresses, Surroundings, look_around
+from netproxy.errors import DataplaneError
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event
 from netproxy.model.ip import Family
@@ -126,10 +127,18 @@ class Proxier:
         full = len(self._in_step) < len(self._tables)
         compile_s = time.perf_counter() - started
         reports = []
+        refusal: DataplaneError | None = None
         for family in self._tables:
-            transaction = self._transaction(family)
-            self._commit(family, transaction)
-            reports.append(_report(transaction))
+            # The families are independent: trouble in one must not make the other wait.
+            try:
+                transaction = self._transaction(family)
+                self._commit(family, transaction)
+                reports.append(_report(transaction))
+            except DataplaneError as error:
+                self._in_step.discard(family)
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
         elapsed = time.perf_counter() - started
         return SyncReport(
             full=full,

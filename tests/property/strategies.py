@@ -14,7 +14,8 @@ from netproxy.model.service import IgnoredService, Service, ServicePort, Traffic
 
 NODE = "node-a"
 PROTOCOLS = ("TCP", "UDP", "SCTP")
-PORT_NAMES = ("", "http", "dns")
+PORTS = {"": ("TCP", 80), "http": ("TCP", 80), "dns": ("UDP", 53), "sip": ("SCTP", 53)}
+"""Name → protocol and number: nearly always the same, so that slices fit their services."""
 
 _PREFIXES = {Family.IPV4: "10.{}.0.{}", Family.IPV6: "fd00:{}::{}"}
 NODE_ADDRESSES = {
@@ -34,29 +35,38 @@ def addresses(family: Family, group: int, count: int = 4) -> st.SearchStrategy[I
 
 
 families = st.sampled_from(list(Family))
-service_keys = st.builds(ServiceKey, st.just("ns"), st.sampled_from(["a", "b", "c", "d"]))
+usually = st.integers(0, 9).map(lambda n: n < 9)
+service_keys = st.builds(ServiceKey, st.just("ns"), st.sampled_from(["a", "b", "c"]))
 policies = st.sampled_from(list(TrafficPolicy))
+
+
+@st.composite
+def service_ports(draw: st.DrawFn) -> ServicePort:
+    name = draw(st.sampled_from(list(PORTS)))
+    protocol, port = PORTS[name] if draw(usually) else draw(st.sampled_from(list(PORTS.values())))
+    return ServicePort(name, protocol, port, draw(st.sampled_from([30080, 0, 30053])))
+
+
+@st.composite
+def slice_ports(draw: st.DrawFn) -> SlicePort:
+    name = draw(st.sampled_from(list(PORTS)))
+    protocol = PORTS[name][0] if draw(usually) else draw(st.sampled_from(PROTOCOLS))
+    return SlicePort(name, protocol, draw(st.sampled_from([8080, 5353])))
 
 
 @st.composite
 def services(draw: st.DrawFn) -> Service:
     """A Service; different ones claim the same addresses and ports now and then."""
-    chosen = draw(st.lists(families, min_size=1, max_size=2, unique=True))
+    chosen = draw(st.sampled_from([[Family.IPV4], [Family.IPV6], [*Family], [*Family]]))
     ports = draw(
         st.lists(
-            st.builds(
-                ServicePort,
-                name=st.sampled_from(PORT_NAMES),
-                protocol=st.sampled_from(PROTOCOLS),
-                port=st.sampled_from([80, 53]),
-                node_port=st.sampled_from([0, 30080, 30053]),
-            ),
+            service_ports(),
             min_size=1,
             max_size=3,
             unique_by=(lambda p: p.name, lambda p: (p.protocol, p.port)),
         ).filter(_has_unique_node_ports)
     )
-    external = [a for f in chosen for a in draw(st.lists(addresses(f, 9, 2), max_size=2))]
+    external = [a for f in chosen for a in draw(st.lists(addresses(f, 9, 2), max_size=2, unique=True))]
     return Service(
         key=draw(service_keys),
         ports=tuple(ports),
@@ -83,10 +93,10 @@ def endpoints(draw: st.DrawFn, family: Family) -> Endpoint:
     return Endpoint(
         address=draw(addresses(family, 1 if node == NODE else 2, 5)),
         node=node,
-        ready=draw(st.booleans()),
+        ready=draw(usually),
         serving=draw(st.booleans()),
         terminating=draw(st.booleans()),
-        zone_hints=draw(hints),
+        zone_hints=draw(hints) if draw(st.booleans()) else frozenset(),
     )
 
 
@@ -99,20 +109,10 @@ def slices(draw: st.DrawFn) -> EndpointSlice:
         family=family,
         ports=tuple(
             draw(
-                st.lists(
-                    st.builds(
-                        SlicePort,
-                        name=st.sampled_from(PORT_NAMES),
-                        protocol=st.sampled_from(PROTOCOLS),
-                        port=st.sampled_from([8080, 5353]),
-                    ),
-                    min_size=1,
-                    max_size=3,
-                    unique_by=lambda p: p.name,
-                )
+                st.lists(slice_ports(), min_size=2, max_size=4, unique_by=lambda p: p.name)
             )
         ),
-        endpoints=tuple(draw(st.lists(endpoints(family), max_size=6))),
+        endpoints=tuple(draw(st.lists(endpoints(family), min_size=1, max_size=6))),
         is_legacy=draw(st.booleans()) and draw(st.booleans()),
     )
 
@@ -122,12 +122,16 @@ objects = st.one_of(services(), slices(), slices(), ignored)
 
 
 @st.composite
-def histories(draw: st.DrawFn, max_size: int = 25) -> list[Event]:
+def histories(draw: st.DrawFn) -> list[Event]:
     """Upserts, replacements and deletions, in any order, as a source may tell them."""
-    events: list[Event] = [Upsert(obj) for obj in draw(st.lists(objects, max_size=max_size))]
+    first = draw(st.lists(services(), min_size=2, max_size=5))
+    then = draw(st.lists(slices(), min_size=3, max_size=8))
+    more = draw(st.lists(objects, max_size=12))
+    shuffled = draw(st.permutations([*first, *then, *more]))
+    events: list[Event] = [Upsert(obj) for obj in shuffled]
     known = [key_of(event.object) for event in events if isinstance(event, Upsert)]
-    if known:
-        deletions = draw(st.lists(st.sampled_from(known), max_size=6))
+    if draw(st.booleans()):
+        deletions = draw(st.lists(st.sampled_from(known), max_size=3))
         for key in deletions:
             events.insert(draw(st.integers(0, len(events))), Delete(key))
     return [*events, Listed()]
@@ -174,9 +178,14 @@ def packets(draw: st.DrawFn, family: Family) -> Packet:
         st.one_of(
             addresses(family, 96, 7),
             addresses(family, 9, 3),
+            addresses(family, 9, 2),
             st.sampled_from(NODE_ADDRESSES[family]),
             addresses(family, 1),
         )
     )
-    port = draw(st.sampled_from([80, 53, 30080, 30053, 81]))
-    return Packet(source, destination, draw(st.sampled_from(PROTOCOLS)), port, interface)
+    fitting = st.sampled_from([("TCP", 80), ("UDP", 53), ("TCP", 30080), ("UDP", 30080)])
+    any_at_all = st.tuples(
+        st.sampled_from(PROTOCOLS), st.sampled_from([80, 53, 30080, 30053, 81])
+    )
+    protocol, port = draw(st.one_of(fitting, fitting, any_at_all))
+    return Packet(source, destination, protocol, port, interface)

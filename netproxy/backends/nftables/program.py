@@ -64,7 +64,10 @@ class Program:
         return sum(len(f.targets) for ports in self._fragments.values() for f in ports.values())
 
     def put_service(self, key: ServiceKey, plans: Iterable[ServicePlan]) -> None:
-        """Compile the plans of one service; what they change is pending from now on."""
+        """Compile the plans of one service; what they change is pending from now on.
+
+        At most once per service before the next ``take_transaction`` or ``compare``.
+        """
         before = self._fragments.get(key, {})
         after = {}
         for plan in plans:
@@ -204,7 +207,10 @@ class Program:
                 self._note(*element, None, _ABSENT)
 
     def _note(self, name: str, key: bytes, old: object, new: object) -> None:
-        """Two service ports may hand a key over, in either order: one leaves it, one takes it."""
+        """Two service ports may hand a key over, in either order: one leaves it, one takes it.
+
+        That is told from a change of mind by each service being put once between two takes.
+        """
         changes = self._pending.setdefault(name, {})
         known = changes.get(key)
         if known is not None:
