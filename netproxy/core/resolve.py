@@ -53,13 +53,13 @@ def resolve_service(
         lost: Frontends that belong to an older rival; they are left out.
     """
     plans = []
+    if any(s.is_legacy for s in slices) and not all(s.is_legacy for s in slices):
+        # Endpoints objects mirror the slices; where slices exist they say more.
+        slices = [s for s in slices if not s.is_legacy]
     for family in families:
         if not _has_family(service, family):
             continue
         usable = [s for s in slices if s.family is family]
-        if any(not s.is_legacy for s in slices):
-            # Endpoints objects mirror the slices; where slices exist they say more.
-            usable = [s for s in usable if not s.is_legacy]
         for port in service.ports:
             plan = _resolve_port(service, port, usable, locality, family, lost)
             if plan.frontends:
@@ -152,8 +152,8 @@ def candidates_for(port: ServicePort, slices: list[EndpointSlice]) -> list[Candi
             for endpoint in one.endpoints:
                 key = (endpoint.address, number)
                 known = found.get(key)
-                if known is None or _is_better(endpoint, known.endpoint):
-                    found[key] = Candidate(endpoint, number)
+                if known is None or _is_better(endpoint, known[0]):
+                    found[key] = (endpoint, number)
     return list(found.values())
 
 

@@ -30,6 +30,11 @@ class FrontendClaims:
         self._contested: dict[FrontendKey, list[Seniority]] = {}
         """Frontends with several, oldest first; never fewer than two."""
 
+    @property
+    def has_rivals(self) -> bool:
+        """Whether any frontend has more than one claimant."""
+        return bool(self._contested)
+
     def withdraw(self, claimant: Seniority, keys: Iterable[FrontendKey]) -> set[ServiceKey]:
         """Take claims back.
 
@@ -71,8 +76,6 @@ class FrontendClaims:
 
     def lost_by(self, service: Service, keys: Iterable[FrontendKey]) -> dict[FrontendKey, ServiceKey]:
         """Those of the service's frontends that an older Service has, and that Service."""
-        if not self._contested:
-            return {}
         return {
             key: self._contested[key][0][2]
             for key in keys

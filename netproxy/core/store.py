@@ -80,6 +80,8 @@ class Store:
 
     def lost_frontends(self, service: Service) -> dict[FrontendKey, ServiceKey]:
         """Frontends of the service that belong to an older rival."""
+        if not self._claims.has_rivals:
+            return {}
         return self._claims.lost_by(service, frontend_keys(service))
 
     @property

@@ -11,14 +11,10 @@ from typing import NamedTuple
 
 from netproxy.core.plan import Target
 from netproxy.model.endpoints import Endpoint
-from netproxy.model.ip import IPAddress
 
 
-class Candidate(NamedTuple):
-    """An endpoint together with the number that one service port has on it."""
-
-    endpoint: Endpoint
-    port: int
+Candidate = tuple[Endpoint, int]
+"""An endpoint together with the number that one service port has on it."""
 
 
 class Choice(NamedTuple):
@@ -60,14 +56,14 @@ def choose_endpoints(
     """
     cluster: list[Candidate] = []
     if uses_cluster:
-        ready = [c for c in candidates if c.endpoint.ready]
+        ready = [c for c in candidates if c[0].ready]
         cluster = _fitting_hints(ready, node_name, zone) or _draining(candidates)
     local: list[Candidate] = []
     if uses_local:
-        here = [c for c in candidates if c.endpoint.node == node_name]
-        local = [c for c in here if c.endpoint.ready] or _draining(here)
+        here = [c for c in candidates if c[0].node == node_name]
+        local = [c for c in here if c[0].ready] or _draining(here)
     has_any = bool(cluster or local) or (
-        not uses_cluster and any(_is_usable(c.endpoint) for c in candidates)
+        not uses_cluster and any(_is_usable(endpoint) for endpoint, _ in candidates)
     )
     return Choice(_targets(cluster, node_name), _targets(local, node_name), has_any)
 
@@ -77,7 +73,7 @@ def _is_usable(endpoint: Endpoint) -> bool:
 
 
 def _draining(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.endpoint.serving and c.endpoint.terminating]
+    return [c for c in candidates if c[0].serving and c[0].terminating]
 
 
 def _fitting_hints(ready: list[Candidate], node_name: str, zone: str) -> list[Candidate]:
@@ -86,7 +82,7 @@ def _fitting_hints(ready: list[Candidate], node_name: str, zone: str) -> list[Ca
     Source: kube-proxy 1.36: node hints before zone hints; one endpoint without a hint switches
     them off, and so does a hint list that names nobody for this node.
     """
-    if not ready or not (ready[0].endpoint.node_hints or ready[0].endpoint.zone_hints):
+    if not ready or not (ready[0][0].node_hints or ready[0][0].zone_hints):
         return ready
     return (
         _hinted(ready, node_name, lambda endpoint: endpoint.node_hints)
@@ -98,15 +94,12 @@ def _fitting_hints(ready: list[Candidate], node_name: str, zone: str) -> list[Ca
 def _hinted(
     ready: list[Candidate], wanted: str, hints: Callable[[Endpoint], frozenset[str]]
 ) -> list[Candidate]:
-    if not wanted or not all(hints(c.endpoint) for c in ready):
+    if not wanted or not all(hints(endpoint) for endpoint, _ in ready):
         return []
-    return [c for c in ready if wanted in hints(c.endpoint)]
+    return [c for c in ready if wanted in hints(c[0])]
 
 
 def _targets(candidates: list[Candidate], node_name: str) -> tuple[Target, ...]:
-    return tuple(
-        sorted(
-            Target(IPAddress(c.endpoint.address), c.port, c.endpoint.node == node_name)
-            for c in candidates
-        )
-    )
+    targets = [Target(e.address, port, e.node == node_name) for e, port in candidates]
+    targets.sort()
+    return tuple(targets)

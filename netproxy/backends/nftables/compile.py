@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.names import ClassChain, ClassKind
-from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
+from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan
 from netproxy.model.ip import pack_address
 from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port, pack_target
 from netproxy.nft.expr import DROP, Verdict, goto
@@ -108,11 +108,8 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
         plan: What to do.
         before: What stands there now; its indexes are kept where possible.
     """
-    packed = {target: pack_target(target.address, target.port) for target in plan.targets}
-    for target in plan.local_targets:
-        packed[target] = pack_target(target.address, target.port)
-    targets = [packed[target] for target in plan.targets]
-    local_targets = [packed[target] for target in plan.local_targets]
+    targets = [pack_target(address, port) for address, port, _ in plan.targets]
+    local_targets = [pack_target(address, port) for address, port, _ in plan.local_targets]
     placed: list[Placed] = []
     elements: list[tuple[str, bytes, Verdict]] = []
     shared: list[tuple[str, bytes]] = []
@@ -127,7 +124,8 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
             placed.append(Placed(where, prefix, is_local=False))
         if local_targets and frontend.is_local_only:
             placed.append(Placed(where, prefix, is_local=True))
-    shared += _hairpins(plan, packed)
+    local = {t for t, target in zip(targets, plan.targets, strict=True) if target.is_local}
+    shared += _hairpins(sorted(local.union(local_targets)), PACKED_PROTOCOLS[protocol])
     return Fragment(
         owner=str(plan.name),
         targets=place_targets(before.targets if before else (), targets),
@@ -185,10 +183,8 @@ def _verdicts(
         yield refusal, prefix, _REJECT if frontend.action is Action.REJECT else DROP
 
 
-def _hairpins(plan: ServicePlan, packed: dict[Target, bytes]) -> Iterable[tuple[str, bytes]]:
+def _hairpins(local: Iterable[bytes], protocol: bytes) -> Iterable[tuple[str, bytes]]:
     """Connections of a local endpoint to itself, as they look after translation."""
-    protocol = PACKED_PROTOCOLS[plan.name.protocol]
-    for target, both in packed.items():
-        if target.is_local:
-            address, port = both[:-4], both[-4:]
-            yield names.HAIRPIN, address + address + protocol + port
+    for target in local:
+        address, port = target[:-4], target[-4:]
+        yield names.HAIRPIN, address + address + protocol + port

@@ -48,7 +48,7 @@ class Program:
         self.settings = settings
         self._fragments: dict[ServiceKey, dict[str, Fragment]] = {}
         """Service → fragment by port name and protocol."""
-        self._owners: Counter[tuple[str, bytes]] = Counter()
+        self._owners: dict[tuple[str, bytes], int] = {}
         """How many fragments need a shared element."""
         self._users: Counter[str] = Counter()
         """How many verdicts lead to a class chain."""
@@ -179,9 +179,15 @@ class Program:
         """Make the step from one fragment to its successor pending."""
         if self._is_tracking:
             self._note_exclusive(old, new)
-        self._users.subtract(old.chains() if old else ())
-        self._users.update(new.chains() if new else ())
-        self._share(set(new.shared) if new else set(), set(old.shared) if old else set())
+        users = self._users
+        if old is not None:
+            for chain in old.chains():
+                users[chain] -= 1
+        if new is not None:
+            for chain in new.chains():
+                users[chain] += 1
+        if old is None or new is None or old.shared != new.shared:
+            self._share(new.shared if new else (), old.shared if old else ())
 
     def _note_exclusive(self, old: Fragment | None, new: Fragment | None) -> None:
         for name, key, before, after in _placed_changes(old, new):
@@ -195,16 +201,21 @@ class Program:
             if (name, key) not in have:
                 self._note(name, key, _ABSENT, verdict)
 
-    def _share(self, wanted: set[tuple[str, bytes]], had: set[tuple[str, bytes]]) -> None:
-        for element in wanted - had:
-            self._owners[element] += 1
-            if self._owners[element] == 1:
+    def _share(
+        self, wanted: tuple[tuple[str, bytes], ...], had: tuple[tuple[str, bytes], ...]
+    ) -> None:
+        """Count the owners of shared elements; the first one adds, the last one takes away."""
+        owners = self._owners
+        for element in wanted:
+            owners[element] = count = owners.get(element, 0) + 1
+            if count == 1 and self._is_tracking:
                 self._note(*element, _ABSENT, None)
-        for element in had - wanted:
-            self._owners[element] -= 1
-            if not self._owners[element]:
-                del self._owners[element]
-                self._note(*element, None, _ABSENT)
+        for element in had:
+            owners[element] = count = owners[element] - 1
+            if not count:
+                del owners[element]
+                if self._is_tracking:
+                    self._note(*element, None, _ABSENT)
 
     def _note(self, name: str, key: bytes, old: object, new: object) -> None:
         """Two service ports may hand a key over, in either order: one leaves it, one takes it.
