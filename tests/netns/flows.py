@@ -63,16 +63,28 @@ def read_scenarios(mode: str) -> list[Scenario]:
     ]
 
 
-def find_deviations(stage: Stage, flows: Sequence[Flow]) -> list[str]:
-    """A line for each flow whose packets did not fare as expected; all are played at once."""
+class Deviation(NamedTuple):
+    """A flow whose packets did not fare as expected."""
+
+    flow: Flow
+    fates: set[Fate]
+
+    def __str__(self) -> str:
+        name, packet, expected = self.flow
+        way = f"{packet.protocol} {packet.source} -> {packet.destination} port {packet.port}"
+        seen = "; ".join(sorted(map(str, self.fates)))
+        return f"{name}: {way}: expected {expected}, but: {seen}"
+
+
+def find_deviations(stage: Stage, flows: Sequence[Flow]) -> list[Deviation]:
+    """Those that did not fare as expected; all flows are played at once."""
     connections = [flow for flow in flows for _ in range(_count_tries(flow))]
     fates = stage.play(flow.packet for flow in connections)
     seen: defaultdict[Flow, set[Fate]] = defaultdict(set)
     for flow, fate in zip(connections, fates, strict=True):
         seen[flow].add(fate)
     return [
-        f"{flow.name}: {_describe(flow.packet)}: expected {flow.expected}, "
-        f"but: {'; '.join(sorted(map(str, seen[flow])))}"
+        Deviation(flow, seen[flow])
         for flow in flows
         if not _is_as_expected(stage, flow, seen[flow])
     ]
@@ -92,10 +104,6 @@ def _is_as_expected(stage: Stage, flow: Flow, fates: set[Fate]) -> bool:
         # It bears an address of the node from the start: masqueraded or not, nobody can tell.
         expected = frozenset(arrival._replace(is_masqueraded=True) for arrival in expected)
     return seen == expected
-
-
-def _describe(packet: Packet) -> str:
-    return f"{packet.protocol} {packet.source} -> {packet.destination} port {packet.port}"
 
 
 def _read_flow(flow: dict[str, Any], scenario: dict[str, Any]) -> Flow:
