@@ -117,24 +117,25 @@ def _frontend_places(
     service: Service, port: ServicePort, family: Family, lost: Collection[FrontendKey]
 ) -> list[_Place]:
     """The frontends of one port in one family; an address named twice counts once."""
-    by_key: dict[FrontendKey, _Place] = {}
-    sources = (
-        (FrontendKind.CLUSTER_IP, service.cluster_ips),
-        (FrontendKind.EXTERNAL_IP, service.external_ips),
-        (FrontendKind.LOAD_BALANCER_IP, service.load_balancer_ips),
-    )
-    for kind, addresses in sources:
-        for address in addresses:
-            if family_of(address) is family:
-                key = FrontendKey(address, port.protocol, port.port)
-                by_key.setdefault(key, (kind, address, port.port))
+    kinds: dict[IPAddress, FrontendKind] = {}
+    for address in service.cluster_ips:
+        if family_of(address) is family:
+            kinds[address] = FrontendKind.CLUSTER_IP
+    for address in service.external_ips:
+        if family_of(address) is family:
+            kinds.setdefault(address, FrontendKind.EXTERNAL_IP)
+    for address in service.load_balancer_ips:
+        if family_of(address) is family:
+            kinds.setdefault(address, FrontendKind.LOAD_BALANCER_IP)
+    places = [(kind, address, port.port) for address, kind in kinds.items()]
     if port.node_port:
-        nowhere = IPAddress("")
-        key = FrontendKey(nowhere, port.protocol, port.node_port)
-        by_key[key] = (FrontendKind.NODE_PORT, nowhere, port.node_port)
+        places.append((FrontendKind.NODE_PORT, _NOWHERE, port.node_port))
     if not lost:
-        return list(by_key.values())
-    return [place for key, place in by_key.items() if key not in lost]
+        return places
+    return [p for p in places if FrontendKey(p[1], port.protocol, p[2]) not in lost]
+
+
+_NOWHERE = IPAddress("")
 
 
 def candidates_for(port: ServicePort, slices: list[EndpointSlice]) -> list[Candidate]:

@@ -14,6 +14,7 @@ from netproxy.backends.nftables import names
 from netproxy.backends.nftables.names import ClassChain, ClassKind
 from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan
 from netproxy.model.ip import pack_address
+from netproxy.model.names import ServicePortName
 from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port, pack_target
 from netproxy.nft.expr import DROP, Verdict, goto
 from netproxy.nft.objects import Data
@@ -38,8 +39,8 @@ class Placed(NamedTuple):
 class Fragment(NamedTuple):
     """All elements of one service port in one family."""
 
-    owner: str
-    """``namespace/name:port`` for comments."""
+    owner: ServicePortName
+    """For comments."""
     targets: tuple[bytes, ...]
     """Packed endpoints by index."""
     local_targets: tuple[bytes, ...]
@@ -54,22 +55,27 @@ class Fragment(NamedTuple):
         """The class chains that its verdicts lead to, with repetitions."""
         return (v.chain for _, _, v in self.elements if v.chain and v is not _REJECT)
 
-    def endpoint_elements(self) -> Iterable[tuple[str, bytes, bytes]]:
-        """(map, key, endpoint) of everything it has in the endpoints maps."""
-        for one in self.placed:
-            for number, target in enumerate(self.list_of(one), one.first_index):
-                yield one.map, one.prefix + pack_index(number), target
+    def endpoint_elements(self, placed: Placed) -> Iterable[tuple[bytes, bytes]]:
+        """(key, endpoint) of everything that one frontend shows."""
+        targets = self.list_of(placed)
+        return zip(_keys(placed.prefix, placed.first_index, len(targets)), targets, strict=True)
 
     def list_of(self, placed: Placed) -> tuple[bytes, ...]:
         """The endpoints that a frontend shows."""
         return self.local_targets if placed.is_local else self.targets
 
-    def all_elements(self) -> Iterable[tuple[str, bytes, Data]]:
-        """Every element, shared ones included."""
-        yield from self.endpoint_elements()
-        yield from self.elements
-        for name, key in self.shared:
-            yield name, key, None
+
+_PACKED_INDEXES = {
+    first: [pack_index(first + i) for i in range(64)] for first in (0, names.LOCAL_INDEX)
+}
+"""Nearly all services have fewer endpoints than this."""
+
+
+def _keys(prefix: bytes, first: int, count: int) -> list[bytes]:
+    packed = _PACKED_INDEXES[first]
+    if count <= len(packed):
+        return [prefix + index for index in packed[:count]]
+    return [prefix + pack_index(first + i) for i in range(count)]
 
 
 def place_targets(before: Sequence[bytes], wanted: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -95,12 +101,6 @@ def place_targets(before: Sequence[bytes], wanted: Sequence[bytes]) -> tuple[byt
     return tuple(target if target is not None else next(rest) for target in placed)
 
 
-def frontend_prefix(frontend: Frontend, protocol: str) -> bytes:
-    """The packed frontend, as it begins every key that belongs to it."""
-    head = b"" if frontend.kind is FrontendKind.NODE_PORT else pack_address(frontend.address)
-    return head + PACKED_PROTOCOLS[protocol] + pack_port(frontend.port)
-
-
 def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
     """All elements of a plan.
 
@@ -113,21 +113,27 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
     placed: list[Placed] = []
     elements: list[tuple[str, bytes, Verdict]] = []
     shared: list[tuple[str, bytes]] = []
-    protocol = plan.name.protocol
+    suffix = PACKED_PROTOCOLS[plan.name.protocol]
+    counts = len(targets), len(local_targets)
     for frontend in plan.frontends:
-        prefix = frontend_prefix(frontend, protocol)
-        if frontend.kind is FrontendKind.CLUSTER_IP:
-            shared.append((names.CLUSTER_IPS, pack_address(frontend.address)))
-        elements += _verdicts(frontend, prefix, len(targets), len(local_targets))
+        kind, address, port, _, is_local_only, has_short_circuit = frontend
+        if kind is FrontendKind.NODE_PORT:
+            prefix = suffix + pack_port(port)
+        else:
+            packed = pack_address(address)
+            prefix = packed + suffix + pack_port(port)
+            if kind is FrontendKind.CLUSTER_IP:
+                shared.append((names.CLUSTER_IPS, packed))
+        elements += _verdicts(frontend, prefix, *counts)
         where = _where(frontend, names.ENDPOINTS, names.NODEPORT_ENDPOINTS)
-        if targets and (not frontend.is_local_only or frontend.has_short_circuit):
+        if targets and (not is_local_only or has_short_circuit):
             placed.append(Placed(where, prefix, is_local=False))
-        if local_targets and frontend.is_local_only:
+        if local_targets and is_local_only:
             placed.append(Placed(where, prefix, is_local=True))
     local = {t for t, target in zip(targets, plan.targets, strict=True) if target.is_local}
-    shared += _hairpins(sorted(local.union(local_targets)), PACKED_PROTOCOLS[protocol])
+    shared += _hairpins(sorted(local.union(local_targets)), suffix)
     return Fragment(
-        owner=str(plan.name),
+        owner=plan.name,
         targets=place_targets(before.targets if before else (), targets),
         local_targets=place_targets(before.local_targets if before else (), local_targets),
         placed=tuple(placed),

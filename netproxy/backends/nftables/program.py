@@ -137,8 +137,12 @@ class Program:
             elements[name].update(items)
         for ports in self._fragments.values():
             for fragment in ports.values():
-                for name, key, data in fragment.all_elements():
-                    elements[name][key] = data
+                for placed in fragment.placed:
+                    elements[placed.map].update(fragment.endpoint_elements(placed))
+                for name, key, verdict in fragment.elements:
+                    elements[name][key] = verdict
+        for name, key in self._owners:
+            elements[name][key] = None
         used = sorted(name for name, count in self._users.items() if count)
         chains = {name: self._class_chain(name) for name in used}
         return Ruleset(
@@ -165,9 +169,9 @@ class Program:
             for fragment in ports.values():
                 for name, key in fragment.shared:
                     if name == names.CLUSTER_IPS:
-                        owners.setdefault(key, fragment.owner)
+                        owners.setdefault(key, str(fragment.owner))
                 for _, key, _ in fragment.elements:
-                    owners[key] = fragment.owner
+                    owners[key] = str(fragment.owner)
         return owners
 
     def _class_chain(self, name: str) -> Chain:
