@@ -29,9 +29,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_wheel_has_the_templates(installed: Path) -> None:
     ours = {path.relative_to(ROOT) for path in (ROOT / "templates").rglob("*") if path.is_file()}
-    theirs = {
-        p.relative_to(installed / "netproxy") for p in installed.glob("netproxy/templates/**/*")
-    }
+    package = installed / "netproxy"
+    theirs = {path.relative_to(package) for path in package.glob("templates/**/*")}
     assert ours <= theirs
     assert (package / "py.typed").is_file()
 
