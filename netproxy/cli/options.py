@@ -1,0 +1,188 @@
+"""The flags, one table.
+
+Rule 1: flags that kube-proxy has keep its name and meaning.
+Rule 2: click only collects words.
+
+Not here: what the words mean (``settings.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from netproxy.core.config import DetectLocalMode
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _flag(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
+    """A click option that can also be given as ``NETPROXY_<NAME>``, by any of its long names."""
+    variables = [
+        "NETPROXY_" + name[2:].replace("-", "_").upper() for name in names if name.startswith("--")
+    ]
+    return click.option(*names, envvar=variables, **attributes)
+
+
+_FILENAME = (
+    _flag(
+        "--filename",
+        "-f",
+        multiple=True,
+        metavar="PATH",
+        type=click.Path(allow_dash=True),
+        help="Manifests: a file, a directory, - for standard input. Repeatable.",
+    ),
+)
+
+_PROXY = (
+    _flag(
+        "--hostname-override",
+        metavar="NAME",
+        help="This node's name; pods whose nodeName equals it are local.  [default: the hostname]",
+    ),
+    _flag(
+        "--node-ip",
+        multiple=True,
+        metavar="ADDRESS",
+        help="This node's primary address, one per IP family. [default: from the Node object, "
+        "else from the kernel, but never when only rendering]",
+    ),
+    _flag("--zone", metavar="ZONE", help="This node's zone.  [default: from the Node object]"),
+    _flag(
+        "--cluster-cidr",
+        multiple=True,
+        metavar="PREFIX[,PREFIX]",
+        help="Where all pods' addresses come from; packets from elsewhere are masqueraded.",
+    ),
+    _flag(
+        "--service-cidr",
+        multiple=True,
+        metavar="PREFIX[,PREFIX]",
+        help="Where ClusterIPs come from; those without a Service are refused.",
+    ),
+    _flag(
+        "--detect-local-mode",
+        default=DetectLocalMode.CLUSTER_CIDR.value,
+        show_default=True,
+        metavar="MODE",
+        help="How pods of this node are recognised: "
+        + ", ".join(mode.value for mode in DetectLocalMode)
+        + ".",
+    ),
+    _flag("--pod-bridge-interface", metavar="NAME", help="For BridgeInterface."),
+    _flag("--pod-interface-name-prefix", metavar="PREFIX", help="For InterfaceNamePrefix."),
+    _flag("--masquerade-all", is_flag=True, help="Masquerade every connection to a Service."),
+    _flag(
+        "--iptables-masquerade-bit",
+        "--masquerade-bit",
+        "masquerade_bit",
+        default="14",
+        show_default=True,
+        metavar="BIT",
+        help="Bit of the packet mark that asks for masquerading, 0 to 31.",
+    ),
+    _flag(
+        "--nodeport-addresses",
+        multiple=True,
+        metavar="PREFIX[,PREFIX]|primary",
+        help="Which of this node's addresses accept NodePorts.  [default: primary]",
+    ),
+    _flag("--proxy-mode", default="nftables", show_default=True, metavar="MODE", help="nftables."),
+)
+
+_OUTPUT = (
+    _flag(
+        "--output",
+        "-o",
+        "output_format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="For people, or for programs.",
+    ),
+)
+
+_COLOR = (
+    _flag(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        show_default=True,
+        help="auto: on a terminal, unless NO_COLOR is set.",
+    ),
+)
+
+_DRY_RUN = (
+    _flag(
+        "--dry-run",
+        is_flag=True,
+        help="Print what would be programmed into an empty kernel; needs no root.",
+    ),
+)
+
+_PERIODS = (
+    _flag(
+        "--min-sync-period",
+        "--iptables-min-sync-period",
+        "min_sync_period",
+        default="100ms",
+        show_default=True,
+        metavar="DURATION",
+        help="Least time from one sync to the next, under load.",
+    ),
+    _flag(
+        "--sync-period",
+        "--iptables-sync-period",
+        "sync_period",
+        default="30s",
+        show_default=True,
+        metavar="DURATION",
+        help="Longest wait after failed syncs.",
+    ),
+    _flag(
+        "--full-sync-period",
+        default="1h",
+        show_default=True,
+        metavar="DURATION",
+        help="How often everything is compared with the kernel.",
+    ),
+)
+
+_LOG = (
+    _flag(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="key=value pairs, or JSON lines, on standard error.",
+    ),
+    _flag(
+        "--v",
+        "-v",
+        "verbosity",
+        is_flag=False,
+        flag_value="4",
+        metavar="LEVEL",
+        help="kube-proxy's levels: 0 warnings, 2 syncs (the default), 4 details, 9 transactions. "
+        "-v alone is 4, -vv is 9.",
+    ),
+)
+
+
+def _decorator(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+proxy_flags = _decorator((*_FILENAME, *_PROXY, *_OUTPUT, *_COLOR))
+"""What ``run``, ``sync``, ``render`` and ``diff`` have in common."""
+dry_run_flag = _decorator(_DRY_RUN)
+output_flag = _decorator(_OUTPUT)
+daemon_flags = _decorator((*_PERIODS, *_LOG))

@@ -1,0 +1,285 @@
+"""The daemon's wiring: a source's events and the kernel's notifications in, syncs out.
+
+Rule 1: one sync at a time, in a thread, so that the loop stays responsive; events that come
+meanwhile wait in the inbox. Only the thread touches the ``Proxier``.
+Rule 2: nothing that goes wrong ends the daemon but a setting that can never work.
+Rule 3: stopping leaves the rules as they are.
+
+Not here: when to sync (``sync.py``), what a sync does (``proxier.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import traceback
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from netproxy.errors import ConfigError, DataplaneError, NetproxyError, UnsupportedError
+from netproxy.log import EventLogger
+from netproxy.model.diagnostic import Diagnostic
+from netproxy.model.events import Event, Listed, Reset
+from netproxy.proxier import SyncReport
+from netproxy.sync import (
+    BACKOFF_START_S,
+    Clock,
+    LoopClock,
+    Outcome,
+    Periods,
+    Step,
+    SyncRunner,
+    SyncSchedule,
+)
+
+_MOST_REMEMBERED = 10_000
+"""Diagnostics that were logged; more are forgotten, and logged again should they come again."""
+
+log = EventLogger(__name__)
+
+
+class Batch(Protocol):
+    """What a source tells at a time."""
+
+    @property
+    def events(self) -> Sequence[Event]: ...
+
+    @property
+    def diagnostics(self) -> Sequence[Diagnostic]: ...
+
+
+class Proxy(Protocol):
+    """What the daemon needs of a ``Proxier``."""
+
+    def apply_events(self, events: Iterable[Event]) -> None: ...
+
+    def request_full(self) -> None: ...
+
+    def sync(self) -> SyncReport: ...
+
+    def tidy(self) -> bool: ...
+
+
+class Listener(Protocol):
+    """What the daemon needs of an ``NftListener``."""
+
+    def fileno(self) -> int: ...
+
+    def drain(self) -> bool: ...
+
+
+class Source(NamedTuple):
+    """Where events come from."""
+
+    watch: Callable[[], AsyncGenerator[Batch, None]]
+    """Starts telling, from the beginning at each call."""
+    can_restart: bool = True
+    """False for what can be read only once, such as standard input."""
+
+
+class Daemon:
+    """One node's proxy at work, until it is told to stop.
+
+    Args:
+        proxy: Keeps the kernel in step.
+        source: Tells what there is, and what changes.
+        periods: How often to sync.
+        listener: Hears others change our tables; None where there are none to hear.
+        clock: Time; tests bring their own.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        source: Source,
+        *,
+        periods: Periods,
+        listener: Listener | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._proxy = proxy
+        self._source = source
+        self._listener = listener
+        self._periods = periods
+        self._clock = clock or LoopClock()
+        self._schedule = SyncSchedule(periods)
+        self._runner = SyncRunner(self._schedule, self._act, self._clock)
+        self._inbox: list[Event] = []
+        self._source_task: asyncio.Task[None] | None = None
+        self._fatal: BaseException | None = None
+        self._said: set[Diagnostic] = set()
+        self._last_error = ""
+        self._has_synced = False
+        self._has_heard_drift = False
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT; SIGHUP reads and compares everything anew.
+
+        Raises:
+            ConfigError, UnsupportedError: the source can never work.
+            BrokenPipeError: nobody reads the dry run any more.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        if self._listener is not None:
+            loop.add_reader(self._listener.fileno(), self._hear)
+        self._source_task = loop.create_task(self._follow(is_restart=False))
+        try:
+            await self._runner.run()
+        finally:
+            self._deafen()
+            self._source_task.cancel()
+            await asyncio.gather(self._source_task, return_exceptions=True)
+        if self._fatal is not None:
+            raise self._fatal
+        log.info("stopped", rules="left in place")
+
+    def stop(self) -> None:
+        """Finish the sync that is running, if one is, and return from ``run``."""
+        log.info("stopping")
+        self._runner.stop()
+
+    def reload(self) -> None:
+        """Read the source from the beginning, and compare everything with the kernel."""
+        log.info("reloading")
+        self._runner.request_full()
+        if self._source_task is not None and self._source.can_restart:
+            self._source_task.cancel()
+            loop = asyncio.get_running_loop()
+            self._source_task = loop.create_task(self._follow(is_restart=True))
+
+    async def _follow(self, *, is_restart: bool) -> None:
+        """Take in what the source tells, and start it again when it fails."""
+        failures = 0
+        while True:
+            if is_restart:
+                self._take([Reset()])
+            try:
+                async with contextlib.aclosing(self._source.watch()) as batches:
+                    async for batch in batches:
+                        failures = 0
+                        self._say_diagnostics(batch.diagnostics)
+                        self._take(batch.events)
+                return  # it had no more to say, as standard input
+            except (ConfigError, UnsupportedError) as error:
+                self._end(error)
+                return
+            except NetproxyError as error:
+                log.error("source failed", error=error.message, hint=error.hint)
+            except Exception as error:  # noqa: BLE001 - the outermost loop: the rules must stay alive
+                _log_crash("source crashed", error)
+            is_restart = True
+            failures += 1
+            wait_s = min(2.0**failures * BACKOFF_START_S, self._periods.retry_limit_s)
+            await self._clock.wait(asyncio.Event(), self._clock.now() + wait_s)
+
+    def _take(self, events: Sequence[Event]) -> None:
+        self._inbox.extend(events)
+        if any(isinstance(event, Listed) for event in events):
+            self._runner.allow()
+        if events:
+            self._runner.request()
+
+    def _hear(self) -> None:
+        """The listener has something to say."""
+        assert self._listener is not None
+        try:
+            is_drift = self._listener.drain()
+        except (DataplaneError, OSError) as error:
+            self._deafen()
+            hint = "only the periodic comparison repairs drift now; restart netproxy"
+            log.error("cannot hear changes of nf_tables", error=str(error), hint=hint)
+            return
+        if is_drift:
+            self._has_heard_drift = True
+            self._runner.request_full()
+
+    def _deafen(self) -> None:
+        if self._listener is not None:
+            with contextlib.suppress(OSError, ValueError):
+                asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener = None
+
+    async def _act(self, step: Step) -> Outcome:
+        """Take one step of the schedule; whatever goes wrong is logged and tried again."""
+        has_heard_drift, self._has_heard_drift = self._has_heard_drift, False
+        try:
+            if step is Step.TIDY:
+                if await asyncio.to_thread(self._proxy.tidy):
+                    log.debug("unused chains deleted")
+                return Outcome(ok=True)
+            events, self._inbox = self._inbox, []
+            report = await asyncio.to_thread(self._sync, events, is_full=step is Step.FULL)
+        except NetproxyError as error:
+            self._say_failure(error)
+        except BrokenPipeError as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001 - the outermost loop: the next sync may work
+            _log_crash("sync crashed", error)
+        else:
+            self._say_success(report, is_repair=has_heard_drift)
+            if self._listener is not None:
+                self._hear()  # it may have been deaf meanwhile
+            return Outcome(ok=True, full=report.full)
+        return Outcome(ok=False)
+
+    def _sync(self, events: Sequence[Event], *, is_full: bool) -> SyncReport:
+        self._proxy.apply_events(events)
+        if is_full:
+            self._proxy.request_full()
+        return self._proxy.sync()
+
+    def _end(self, error: BaseException) -> None:
+        self._fatal = error
+        self._runner.stop()
+
+    def _say_success(self, report: SyncReport, *, is_repair: bool) -> None:
+        if self._last_error:
+            log.info("sync works again", failures=self._schedule.failures)
+            self._last_error = ""
+        self._say_diagnostics(report.diagnostics)
+        if is_repair and report.changed:
+            log.warning("another program changed our tables, repaired")
+        say = log.info if report.changed or not self._has_synced else log.debug
+        self._has_synced = True
+        say(
+            "sync done",
+            full=report.full,
+            services=report.services,
+            endpoints=report.endpoints,
+            operations=sum(each.operations for each in report.families),
+            compile_ms=report.compile_ms,
+            kernel_ms=report.kernel_ms,
+        )
+
+    def _say_failure(self, error: NetproxyError) -> None:
+        """Once per distinct message: a failure repeats until somebody does something."""
+        say = log.debug if error.message == self._last_error else log.error
+        self._last_error = error.message
+        say("sync failed", error=error.message, hint=error.hint)
+
+    def _say_diagnostics(self, diagnostics: Iterable[Diagnostic]) -> None:
+        for diagnostic in diagnostics:
+            if diagnostic in self._said:
+                continue
+            if len(self._said) >= _MOST_REMEMBERED:
+                self._said.clear()
+            self._said.add(diagnostic)
+            log.warning(
+                "object not right",
+                severity=diagnostic.severity.value,
+                object=diagnostic.subject,
+                field=diagnostic.field,
+                error=diagnostic.message,
+                path=diagnostic.path,
+                line=diagnostic.line or None,
+            )
+
+
+def _log_crash(event: str, error: Exception) -> None:
+    """A bug of ours: one line for the operator, where it happened for whoever looks closer."""
+    log.error(event, error=f"{type(error).__name__}: {error}", hint="this is a bug in netproxy")
+    log.debug(event, traceback="".join(traceback.format_exception(error)))
