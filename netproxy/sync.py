@@ -154,10 +154,11 @@ class SyncSchedule:
             return
         self.failures = 0
         self._retry_at = float("-inf")
+        if step is Step.TIDY:
+            return
+        self._tidy_at = now + self._periods.tidy_s
         if full or step is Step.FULL or self._full_at == float("inf"):
             self._full_at = now + self._periods.full_s
-        if step is not Step.TIDY:
-            self._tidy_at = now + self._periods.tidy_s
 
     def _finished_badly(self, now: float) -> None:
         self.failures += 1
