@@ -111,6 +111,7 @@ class Daemon:
         self._said: set[Diagnostic] = set()
         self._last_error = ""
         self._has_synced = False
+        self._is_reloading = False
         self._has_heard_drift = False
 
     async def run(self) -> None:
@@ -145,18 +146,20 @@ class Daemon:
     def reload(self) -> None:
         """Read the source from the beginning, and compare everything with the kernel."""
         log.info("reloading")
-        self._runner.request_full()
-        if self._source_task is not None and self._source.can_restart:
-            self._source_task.cancel()
-            loop = asyncio.get_running_loop()
-            self._source_task = loop.create_task(self._follow(is_restart=True))
+        if self._source_task is None or not self._source.can_restart:
+            self._runner.request_full()
+            return
+        self._is_reloading = True  # the comparison comes when all has been read
+        self._source_task.cancel()
+        loop = asyncio.get_running_loop()
+        self._source_task = loop.create_task(self._follow(is_restart=True))
 
     async def _follow(self, *, is_restart: bool) -> None:
         """Take in what the source tells, and start it again when it fails."""
         failures = 0
         while True:
             if is_restart:
-                self._take([Reset()])
+                self._inbox.append(Reset())
             try:
                 async with contextlib.aclosing(self._source.watch()) as batches:
                     async for batch in batches:
@@ -180,6 +183,9 @@ class Daemon:
         self._inbox.extend(events)
         if any(isinstance(event, Listed) for event in events):
             self._runner.allow()
+            if self._is_reloading:
+                self._is_reloading = False
+                self._runner.request_full()
         if events:
             self._runner.request()
 

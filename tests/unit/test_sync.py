@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
@@ -39,7 +40,7 @@ class Script:
         until: float,
         took: float = 0.01,
         periods: Periods = PERIODS,
-        outcomes: Callable[[int], bool] = lambda number: True,
+        outcomes: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self.time = 0.0
         self.runs: list[Run] = []
@@ -66,7 +67,7 @@ class Script:
     def now(self) -> float:
         return self.time
 
-    async def wait(self, event: asyncio.Event, until: float | None) -> None:
+    async def wait(self, event: asyncio.Event, until: float | None) -> None:  # noqa: ARG002
         target = self._until if until is None else until
         if self._happenings and self._happenings[0][0] <= target:
             self._advance(self._happenings[0][0])
@@ -127,9 +128,9 @@ def test_what_comes_while_a_sync_runs_gets_another_one() -> None:
 
 
 def test_failures_back_off_to_the_limit() -> None:
-    script = listed(Script(until=200, took=0, outcomes=lambda number: False))
+    script = listed(Script(until=200, took=0, outcomes=lambda _: False))
     starts = [start for _, start in script.steps()]
-    waits = [round(b - a, 3) for a, b in zip(starts, starts[1:], strict=False)]
+    waits = [round(b - a, 3) for a, b in pairwise(starts)]
     assert waits[:9] == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
@@ -151,11 +152,11 @@ def test_a_change_cuts_a_long_backoff_short() -> None:
 
 
 def test_changes_all_the_time_do_not_defeat_the_backoff() -> None:
-    script = listed(Script(until=60, took=0, outcomes=lambda number: False))
+    script = listed(Script(until=60, took=0, outcomes=lambda _: False))
     for number in range(6000):
         script.at(number / 100, script.runner.request)
     starts = [start for _, start in script.steps()]
-    late = [b - a for a, b in zip(starts, starts[1:], strict=False) if a > 5]
+    late = [b - a for a, b in pairwise(starts) if a > 5]
     assert min(late) >= BACKOFF_CUT_BY_CHANGE_S - 0.001
 
 
@@ -200,7 +201,7 @@ def test_a_fight_with_another_program_slows_down() -> None:
 
     script.runner._act = fight
     starts = [start for step, start in script.steps() if step == "full"]
-    waits = [round(b - a, 3) for a, b in zip(starts, starts[1:], strict=False)]
+    waits = [round(b - a, 3) for a, b in pairwise(starts)]
     assert waits[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6]
     assert max(waits) == 30
 
@@ -278,7 +279,7 @@ def play(storm: Storm) -> tuple[Script, list[Run]]:
 @given(storms)
 def test_never_two_closer_than_the_interval(storm: Storm) -> None:
     _, runs = play(storm)
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in pairwise(runs):
         gap = after.start - before.end
         assert gap >= (0 if after.step is Step.TIDY else PERIODS.min_s) - 1e-9
 

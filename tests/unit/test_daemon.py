@@ -1,0 +1,304 @@
+"""The daemon with everything outside it replaced: what is synced when, and what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import NamedTuple
+
+import pytest
+
+from netproxy.daemon import Daemon, Source
+from netproxy.errors import ConfigError, DataplaneError, SourceError
+from netproxy.model.diagnostic import Diagnostic, Severity
+from netproxy.model.events import Delete, Event, Listed, Reset
+from netproxy.model.ip import Family
+from netproxy.proxier import FamilyReport, SyncReport
+from netproxy.sync import Periods
+
+QUICK = Periods(min_s=0.0, retry_limit_s=0.001, full_s=3600, tidy_s=3600)
+GONE = Delete(("Service", "default", "web"))
+REFUSED = DataplaneError(operation="add chain", subject="ip netproxy", errno=1, hint="run as root")
+RIVAL = Diagnostic(Severity.WARNING, "Service default/web", "spec.ports[0]", "is taken")
+
+
+class Batch(NamedTuple):
+    events: tuple[Event, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+LISTED = Batch((GONE, Listed()))
+
+
+class FakeProxy:
+    """Remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.events: list[Event] = []
+        self.troubles: list[Exception] = []
+        self.diagnostics: tuple[Diagnostic, ...] = ()
+        self.operations = 3
+        self.when_synced: Callable[[int], None] = lambda _: None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def apply_events(self, events: Iterable[Event]) -> None:
+        self.events += events
+
+    def request_full(self) -> None:
+        self.calls.append("full")
+
+    def sync(self) -> SyncReport:
+        self.calls.append("sync")
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self.when_synced, self.calls.count("sync"))
+        if self.troubles:
+            raise self.troubles.pop(0)
+        family = FamilyReport(Family.IPV4, self.operations, 2, 1)
+        return SyncReport(False, (family,), 1, 2, 0.5, 1.5, self.diagnostics)
+
+    def tidy(self) -> bool:
+        self.calls.append("tidy")
+        return True
+
+
+class Ear:
+    """A listener that hears what a test says into a socket."""
+
+    def __init__(self) -> None:
+        self.here, self.there = socket.socketpair()
+        self.here.setblocking(False)
+        self.trouble: Exception | None = None
+
+    def fileno(self) -> int:
+        return self.here.fileno()
+
+    def drain(self) -> bool:
+        if self.trouble is not None:
+            raise self.trouble
+        try:
+            return bool(self.here.recv(100))
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        self.here.close()
+        self.there.close()
+
+
+def says(*batches: Batch | Exception) -> Source:
+    """A source that says this, the same at each start, and then waits."""
+
+    async def watch() -> AsyncGenerator[Batch, None]:
+        for batch in batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+        await asyncio.Event().wait()
+
+    return Source(watch)
+
+
+def play(
+    proxy: FakeProxy,
+    source: Source,
+    *,
+    syncs: int = 1,
+    periods: Periods = QUICK,
+    listener: Ear | None = None,
+    when_synced: Callable[[Daemon, int], None] = lambda _, __: None,
+) -> None:
+    """Run a daemon until it has synced so many times."""
+
+    async def run() -> None:
+        daemon = Daemon(proxy, source, periods=periods, listener=listener)
+        proxy.loop = asyncio.get_running_loop()
+
+        def synced(count: int) -> None:
+            when_synced(daemon, count)
+            if count >= syncs:
+                daemon.stop()
+
+        proxy.when_synced = synced
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+
+
+async def within_seconds(awaitable: Awaitable[None]) -> None:
+    async with asyncio.timeout(10):
+        await awaitable
+
+
+def events_of(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= level]
+
+
+def fields_of(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:
+    return [vars(r)["fields"] for r in caplog.records if r.getMessage() == event]
+
+
+@pytest.fixture(autouse=True)
+def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="netproxy")
+
+
+def test_events_reach_the_proxy_and_a_sync_follows(caplog: pytest.LogCaptureFixture) -> None:
+    proxy = FakeProxy()
+    play(proxy, says(LISTED))
+    assert proxy.events == [GONE, Listed()]
+    assert proxy.calls == ["sync"]
+    assert events_of(caplog) == ["stopping", "sync done", "stopped"]
+    assert fields_of(caplog, "sync done")[0]["operations"] == 3
+
+
+def test_nothing_is_synced_before_everything_was_said() -> None:
+    proxy = FakeProxy()
+
+    async def run() -> None:
+        daemon = Daemon(proxy, says(Batch((GONE,))), periods=QUICK)
+        proxy.loop = asyncio.get_running_loop()
+        proxy.loop.call_later(0.05, daemon.stop)
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+    assert proxy.calls == []
+
+
+def test_a_failure_is_logged_once_with_its_hint_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    proxy = FakeProxy()
+    proxy.troubles = [REFUSED, REFUSED, REFUSED]
+    play(proxy, says(LISTED), syncs=4)
+    assert events_of(caplog, logging.ERROR) == ["sync failed"]
+    failed = fields_of(caplog, "sync failed")[0]
+    assert failed == {"error": REFUSED.message, "hint": "run as root"}
+    assert fields_of(caplog, "sync works again") == [{"failures": 3}]
+
+
+def test_a_bug_in_a_sync_does_not_end_the_daemon(caplog: pytest.LogCaptureFixture) -> None:
+    proxy = FakeProxy()
+    proxy.troubles = [KeyError("oops")]
+    play(proxy, says(LISTED), syncs=2)
+    assert events_of(caplog, logging.ERROR) == ["sync crashed"]
+    assert fields_of(caplog, "sync crashed")[0]["error"] == "KeyError: 'oops'"
+
+
+def test_each_diagnostic_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    proxy = FakeProxy()
+    proxy.diagnostics = (RIVAL,)
+    bad = Diagnostic(Severity.ERROR, "", "", "is no YAML", path="web.yaml", line=3)
+    play(proxy, says(LISTED._replace(diagnostics=(bad,)), Batch((), (bad,)), LISTED), syncs=1)
+    said = fields_of(caplog, "object not right")
+    assert [each["error"] for each in said] == ["is no YAML", "is taken"]
+    assert (said[0]["path"], said[0]["line"], said[0]["severity"]) == ("web.yaml", 3, "error")
+
+
+def test_a_source_that_fails_is_started_again_from_the_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    proxy = FakeProxy()
+    starts = 0
+
+    async def watch() -> AsyncGenerator[Batch, None]:
+        nonlocal starts
+        starts += 1
+        if starts == 1:
+            raise SourceError("no such directory", hint="make it")
+        yield LISTED
+        await asyncio.Event().wait()
+
+    play(proxy, Source(watch))
+    assert proxy.events == [Reset(), GONE, Listed()]
+    assert fields_of(caplog, "source failed") == [{"error": "no such directory", "hint": "make it"}]
+
+
+def test_a_source_that_can_never_work_ends_the_daemon() -> None:
+    with pytest.raises(ConfigError):
+        play(FakeProxy(), says(ConfigError(setting="--filename", problem="is a socket")))
+
+
+def test_nobody_reading_the_dry_run_ends_the_daemon() -> None:
+    proxy = FakeProxy()
+    proxy.troubles = [BrokenPipeError()]
+    with pytest.raises(BrokenPipeError):
+        play(proxy, says(LISTED), syncs=9)
+
+
+def test_a_change_of_others_leads_to_a_full_sync(caplog: pytest.LogCaptureFixture) -> None:
+    proxy, ear = FakeProxy(), Ear()
+
+    def disturb(_: Daemon, count: int) -> None:
+        if count == 1:
+            ear.there.send(b"somebody was here")
+
+    play(proxy, says(LISTED), syncs=2, listener=ear, when_synced=disturb)
+    ear.close()
+    assert proxy.calls == ["sync", "full", "sync"]
+    assert "another program changed our tables, repaired" in events_of(caplog, logging.WARNING)
+
+
+def test_a_listener_that_breaks_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    proxy, ear = FakeProxy(), Ear()
+    ear.trouble = DataplaneError(operation="hear", subject="changes of nf_tables", errno=9)
+    ear.there.send(b"?")
+    play(proxy, says(LISTED), listener=ear)
+    ear.close()
+    assert len(fields_of(caplog, "cannot hear changes of nf_tables")) == 1
+    assert proxy.calls == ["sync"]
+
+
+def test_unused_chains_are_deleted_in_quiet() -> None:
+    proxy = FakeProxy()
+
+    async def run() -> None:
+        daemon = Daemon(proxy, says(LISTED), periods=QUICK._replace(tidy_s=0.01))
+        proxy.loop = asyncio.get_running_loop()
+        proxy.loop.call_later(0.1, daemon.stop)
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+    assert proxy.calls == ["sync", "tidy"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_stop_it(number: int) -> None:
+    proxy = FakeProxy()
+    play(proxy, says(LISTED), syncs=9, when_synced=lambda _, __: os.kill(os.getpid(), number))
+    assert proxy.calls == ["sync"]
+
+
+def test_sighup_reads_and_compares_everything_anew() -> None:
+    proxy = FakeProxy()
+
+    def hang_up(_: Daemon, count: int) -> None:
+        if count == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    play(proxy, says(LISTED), syncs=2, when_synced=hang_up)
+    assert proxy.calls == ["sync", "full", "sync"]
+    assert proxy.events == [GONE, Listed(), Reset(), GONE, Listed()]
+
+
+def test_sighup_does_not_read_standard_input_again() -> None:
+    proxy = FakeProxy()
+
+    def hang_up(_: Daemon, count: int) -> None:
+        if count == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    source = says(LISTED)._replace(can_restart=False)
+    play(proxy, source, syncs=2, when_synced=hang_up)
+    assert proxy.events == [GONE, Listed()]
+
+
+def test_an_unchanged_kernel_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    proxy = FakeProxy()
+    proxy.operations = 0
+    play(proxy, says(LISTED, LISTED), syncs=1, when_synced=lambda daemon, _: daemon.reload())
+    assert events_of(caplog).count("sync done") == 1
