@@ -52,6 +52,7 @@ def pytest_runtest_makereport(
     if report.skipped and is_required and item.get_closest_marker("kernel"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
+        reason = str(reason).removeprefix("Skipped: ")
         report.longrepr = f"kernel tests must not be skipped here: {reason}"
     return report
 
