@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
@@ -142,7 +142,7 @@ def print_report(report: SyncReport, *, color: str) -> None:
         table.add_column(heading, justify="right")
     for family, *numbers in rows:
         table.add_row(family, *(f"{number:,}" if number else "-" for number in numbers))
-    console = Console(no_color=not uses_color(color, sys.stdout), highlight=False)
+    console = Console(color_system=_color_system(color, sys.stdout), highlight=False)
     console.print(table)
     console.print(total)
 
@@ -156,7 +156,7 @@ def progress(paths: Sequence[str], *, color: str) -> Iterator[Say]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True, no_color=not uses_color(color, sys.stderr))
+    console = Console(stderr=True, color_system=_color_system(color, sys.stderr))
     columns = (
         SpinnerColumn(),
         BarColumn(bar_width=24),
@@ -183,6 +183,10 @@ def is_long_work(paths: Sequence[str]) -> bool:
             files = there.rglob("*") if there.is_dir() else [there]
             size += sum(file.stat().st_size for file in files)
     return size > _LONG_WORK_BYTES
+
+
+def _color_system(choice: str, stream: TextIO) -> Literal["auto"] | None:
+    return "auto" if uses_color(choice, stream) else None
 
 
 def _say_nothing(_words: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Flags = Mapping[str, Any]
 """What click collected: words, tuples of words and booleans."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRACE_VERBOSITY = 9
 _MODES_TO_COME = ("iptables", "ipvs")
