@@ -96,8 +96,7 @@ def test_a_summary_for_programs() -> None:
     assert found["families"] == [
         {"family": "IPv4", "operations": 12, "elementsAdded": 6, "elementsDeleted": 2}
     ]
-    (diagnostic,) = found["diagnostics"]  # type: ignore[misc]
-    assert (diagnostic["severity"], diagnostic["line"]) == ("error", 3)
+    assert found["diagnostics"] == [{**BAD._asdict(), "severity": "error"}]
 
 
 def test_which_work_is_long(tmp_path: Path) -> None:
