@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -70,6 +70,11 @@ NO_COLOR is honoured; NETPROXY_DEBUG=1 shows tracebacks.
 
 class _LazyGroup(click.Group):
     """A group that imports a verb's module when the verb is used, and not to list it."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        # For whoever asks only which verbs there are; ``get_command`` has the real ones.
+        self.commands = {name: click.Command(name, help=verb.help) for name, verb in VERBS.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
