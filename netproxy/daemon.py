@@ -211,7 +211,9 @@ class Daemon:
 
     async def _act(self, step: Step) -> Outcome:
         """Take one step of the schedule; whatever goes wrong is logged and tried again."""
-        has_heard_drift, self._has_heard_drift = self._has_heard_drift, False
+        is_repair = self._has_heard_drift and step is Step.FULL
+        if is_repair:
+            self._has_heard_drift = False
         try:
             if step is Step.TIDY:
                 if await asyncio.to_thread(self._proxy.tidy):
@@ -226,7 +228,7 @@ class Daemon:
         except Exception as error:  # noqa: BLE001 - the outermost loop: the next sync may work
             _log_crash("sync crashed", error)
         else:
-            self._say_success(report, is_repair=has_heard_drift)
+            self._say_success(report, is_repair=is_repair)
             if self._listener is not None:
                 self._hear()  # it may have been deaf meanwhile
             return Outcome(ok=True, full=report.full)

@@ -6,6 +6,7 @@ Rule 2: only this module turns an exception into an exit code.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -126,6 +127,8 @@ def cli(*, debug: bool) -> None:
 
 def main() -> None:
     """The program ``netproxy``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text at all
     sys.exit(run_command_line(sys.argv[1:]))
 
 

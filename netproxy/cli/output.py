@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
@@ -174,6 +173,8 @@ def progress(paths: Sequence[str], *, color: str) -> Iterator[Say]:
 
 def is_long_work(paths: Sequence[str]) -> bool:
     """Whether these manifests are large enough to make a person wait."""
+    from pathlib import Path
+
     size = 0
     for path in paths:
         if path == "-":
