@@ -21,7 +21,7 @@ BACKOFF_CUT_BY_CHANGE_S = 1.0
 """New objects may be what a failed sync needs, so they shorten a longer wait to this."""
 FIGHT_START_S = 0.2
 """From one repair of drift to the next; doubles while drift follows each repair at once."""
-FIGHT_OVER_S = 2.0
+FIGHT_OVER_S = 1.0
 """Drift this long after a repair, and after twice the wait, is no fight but an accident."""
 
 
@@ -85,6 +85,8 @@ class SyncSchedule:
         self._drift_at = float("-inf")
         """No repair before."""
         self._repaired_at = float("-inf")
+        """End of the last repair of drift."""
+        self._is_repairing = False
         self._repairs = 0
         self.failures = 0
         """Failed attempts in a row."""
@@ -134,7 +136,7 @@ class SyncSchedule:
             self._is_drift_wanted = False
             is_fight = now - self._repaired_at <= max(2 * self._fight_wait_s(), FIGHT_OVER_S)
             self._repairs = self._repairs + 1 if is_fight else 1
-            self._repaired_at = now
+            self._is_repairing = True
 
     def finished(self, now: float, *, ok: bool, full: bool = False) -> None:
         """The step has ended.
@@ -148,7 +150,10 @@ class SyncSchedule:
         assert step is not None, "finished without started"
         self._ended_at = now
         self._free_at = now + self._periods.min_s
-        self._drift_at = self._repaired_at + self._fight_wait_s()
+        if self._is_repairing:
+            self._is_repairing = False
+            self._repaired_at = now
+            self._drift_at = now + self._fight_wait_s()
         if not ok:
             self._finished_badly(now)
             return
