@@ -103,13 +103,12 @@ class KernelTable:
 
     def _dump(self) -> decode.RawTable:
         raw = decode.RawTable(self._chains(), {}, {}, {})
-        if not raw.hooks:
-            return raw
-        by_table = nl.text(nl.RULE_TABLE, self._table)
-        for message in self._netlink.dump(nl.MSG_GETRULE, self._family, by_table):
-            table, chain, rule = decode.decode_rule(message)
-            if table == self._table:
-                raw.rules.setdefault(chain, []).append(rule)
+        if raw.hooks:
+            by_table = nl.text(nl.RULE_TABLE, self._table)
+            for message in self._netlink.dump(nl.MSG_GETRULE, self._family, by_table):
+                table, chain, rule = decode.decode_rule(message)
+                if table == self._table:
+                    raw.rules.setdefault(chain, []).append(rule)
         for name, declared in self._names_of_sets().items():
             raw.sets[name] = declared
             raw.elements[name] = self._elements(name)

@@ -126,7 +126,7 @@ class _Work:
         match operation:
             case AddChain(chain=name, hook=hook):
                 known = chains.setdefault(name, Chain((), hook))
-                self._require(known.hook == hook, errno.EEXIST, f"chain {name} has another hook")
+                self._require(known.hook == hook, errno.EOPNOTSUPP, f"chain {name} is hooked otherwise")
             case FlushChain(chain=name):
                 chains[name] = self._chain(name)._replace(rules=())
             case DeleteChain(chain=name):

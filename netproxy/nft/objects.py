@@ -75,7 +75,7 @@ class Ruleset(NamedTuple):
     @property
     def exists(self) -> bool:
         """Whether the kernel has the table at all; ours is never empty."""
-        return bool(self.chains or self.sets)
+        return bool(self.chains or self.elements)
 
 
 Vocabulary = Callable[[Iterable[str]], Iterable[Rule]]

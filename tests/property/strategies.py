@@ -189,3 +189,55 @@ def packets(draw: st.DrawFn, family: Family) -> Packet:
     )
     protocol, port = draw(st.one_of(fitting, fitting, any_at_all))
     return Packet(source, destination, protocol, port, interface)
+
+
+def many_services(count: int, first: int = 0) -> list[Event]:
+    """Ordinary Services with three endpoints each, one of them here; both families."""
+    events: list[Event] = []
+    for number in range(first, first + count):
+        key = ServiceKey("many", f"s{number}")
+        high, low = divmod(number + 1, 250)
+        ips = {f: IPAddress(_PREFIXES[f].format(96, low + 1)) for f in Family}
+        ips[Family.IPV4] = IPAddress(f"10.96.{high}.{low + 1}")
+        ips[Family.IPV6] = IPAddress(f"fd00:96::{high + 1}:{low + 1}")
+        ports = (ServicePort("http", "TCP", 80), ServicePort("dns", "UDP", 53))
+        events.append(Upsert(Service(key, ports, tuple(ips.values()))))
+        for family in Family:
+            reached = tuple(
+                Endpoint(_pod(family, number, n), NODE if n == 0 else "node-b") for n in range(3)
+            )
+            slice_ports = SlicePort("http", "TCP", 8080), SlicePort("dns", "UDP", 5353)
+            events.append(
+                Upsert(EndpointSlice(key, f"s{number}-{family}", family, slice_ports, reached))
+            )
+    return [*events, Listed()]
+
+
+def _pod(family: Family, service: int, number: int) -> IPAddress:
+    high, low = divmod(service * 3 + number + 1, 250)
+    text = f"10.1.{high}.{low + 1}" if family is Family.IPV4 else f"fd00:1::{high + 1}:{low + 1}"
+    return IPAddress(text)
+
+
+def fixed_history() -> list[Event]:
+    """One of everything: policies, NodePorts, external addresses, nobody there."""
+    events = many_services(2)[:-1]
+    for number, policy in enumerate(TrafficPolicy, 1):
+        key = ServiceKey("ns", policy.value.lower())
+        ports = (ServicePort("http", "TCP", 80, 30080 + number),)
+        ips = tuple(address(f, 96, 100 + number) for f in Family)
+        outside = tuple(address(f, 9, number) for f in Family)
+        service = Service(key, ports, ips, outside, internal_policy=policy, external_policy=policy)
+        events.append(Upsert(service))
+        for family in Family:
+            reached = (
+                Endpoint(address(family, 1, 1), NODE),
+                Endpoint(address(family, 2, 2), "node-b"),
+            )
+            slice_ports = (SlicePort("http", "TCP", 8080),)
+            name = f"{key.name}-{family}"
+            events.append(Upsert(EndpointSlice(key, name, family, slice_ports, reached)))
+    nobody = ServiceKey("ns", "nobody")
+    ips = tuple(address(f, 96, 99) for f in Family)
+    events.append(Upsert(Service(nobody, (ServicePort("", "SCTP", 80, 30099),), ips)))
+    return [*events, Listed()]
