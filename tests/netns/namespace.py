@@ -15,6 +15,7 @@ import os
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -43,6 +44,7 @@ class NetworkNamespace:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="netns")
+        self._ident = self._thread.submit(threading.get_ident).result()
         try:
             self.call(_unshare_network)
             self.descriptor = self.call(lambda: os.open("/proc/thread-self/ns/net", os.O_RDONLY))
@@ -52,7 +54,12 @@ class NetworkNamespace:
         self.set_flags("lo", IFF_UP)
 
     def call(self, function: Callable[[], _T]) -> _T:
-        """What the function returns when it runs inside; its exceptions are raised here."""
+        """What the function returns when it runs inside; its exceptions are raised here.
+
+        Whoever is inside already may call too.
+        """
+        if threading.get_ident() == self._ident:
+            return function()
         return self._thread.submit(function).result()
 
     def run(self, *command: str, stdin: str = "") -> str:
