@@ -91,6 +91,8 @@ class Proxier:
         self._in_step: set[Family] = set()
         """Families whose kernel state is known; the others need a full comparison."""
         self._has_adopted: set[Family] = set()
+        self._has_pruned = True
+        """False while leftovers may stand in the kernel that only a complete source can name."""
 
     def apply_events(self, events: Iterable[Event]) -> None:
         """Take events in; the kernel is not touched before ``sync``."""
@@ -223,6 +225,9 @@ class Proxier:
     def _recompile(self) -> list[Diagnostic]:
         """Compile what is dirty; everything, after a change of what everything depends on."""
         dirty = self._store.take_dirty()
+        if self._store.is_complete and not self._has_pruned:
+            self._in_step.clear()
+        self._has_pruned = self._store.is_complete
         if self._store.take_surroundings_changed() or len(self._in_step) < len(self._tables):
             dirty |= self._update_surroundings()
         diagnostics: list[Diagnostic] = []
