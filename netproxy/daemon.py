@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import signal
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from netproxy.errors import ConfigError, DataplaneError, NetproxyError, UnsupportedError
@@ -72,7 +72,7 @@ class Listener(Protocol):
 class Source(NamedTuple):
     """Where events come from."""
 
-    watch: Callable[[], AsyncGenerator[Batch, None]]
+    watch: Callable[[], AsyncIterator[Batch]]
     """Starts telling, from the beginning at each call."""
     can_restart: bool = True
     """False for what can be read only once, such as standard input."""
@@ -111,7 +111,7 @@ class Daemon:
         self._said: set[Diagnostic] = set()
         self._last_error = ""
         self._has_synced = False
-        self._is_reloading = False
+        self._is_listed = False
         self._has_heard_drift = False
 
     async def run(self) -> None:
@@ -149,8 +149,7 @@ class Daemon:
         if self._source_task is None or not self._source.can_restart:
             self._runner.request_full()
             return
-        self._is_reloading = True  # the comparison comes when all has been read
-        self._source_task.cancel()
+        self._source_task.cancel()  # the comparison comes when all has been read anew
         loop = asyncio.get_running_loop()
         self._source_task = loop.create_task(self._follow(is_restart=True))
 
@@ -161,11 +160,10 @@ class Daemon:
             if is_restart:
                 self._inbox.append(Reset())
             try:
-                async with contextlib.aclosing(self._source.watch()) as batches:
-                    async for batch in batches:
-                        failures = 0
-                        self._say_diagnostics(batch.diagnostics)
-                        self._take(batch.events)
+                async for batch in self._source.watch():
+                    failures = 0
+                    self._say_diagnostics(batch.diagnostics)
+                    self._take(batch.events)
                 return  # it had no more to say, as standard input
             except (ConfigError, UnsupportedError) as error:
                 self._end(error)
@@ -183,9 +181,10 @@ class Daemon:
         self._inbox.extend(events)
         if any(isinstance(event, Listed) for event in events):
             self._runner.allow()
-            if self._is_reloading:
-                self._is_reloading = False
+            if self._is_listed:
+                # What the kernel has besides may be removed now. The first sync compares anyway.
                 self._runner.request_full()
+            self._is_listed = True
         if events:
             self._runner.request()
 

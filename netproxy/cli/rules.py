@@ -141,7 +141,7 @@ class _Pass:
             output.print_json(output.report_to_json(report, diagnostics))
         else:
             output.print_report(report, color=self._color)
-        return self._exit_code(manifests, EXIT_OK)
+        return self._exit_code(manifests, EXIT_OK, is_synced=True)
 
     def render(self) -> int:
         """See the command."""
@@ -224,11 +224,13 @@ class _Pass:
         output.print_note("netproxy: error: nothing could be read, so nothing was touched")
         return EXIT_BAD_INPUT
 
-    def _exit_code(self, manifests: ManifestSet, otherwise: int) -> int:
+    def _exit_code(self, manifests: ManifestSet, otherwise: int, *, is_synced: bool = False) -> int:
         if not manifests.complete:
             output.print_note(
-                "netproxy: error: some manifests could not be read, see above; "
-                "what the kernel has of them stays"
+                "netproxy: error: not all of this could be used, see above; "
+                "so nothing was removed from the kernel"
+                if is_synced
+                else "netproxy: error: not all of this could be used, see above"
             )
             return EXIT_BAD_INPUT
         if any(each.severity is Severity.ERROR for each in manifests.diagnostics):

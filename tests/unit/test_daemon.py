@@ -285,6 +285,19 @@ def test_sighup_reads_and_compares_everything_anew() -> None:
     assert proxy.events == [GONE, Listed(), Reset(), GONE, Listed()]
 
 
+def test_when_what_was_missing_comes_everything_is_compared() -> None:
+    proxy, has_synced = FakeProxy(), asyncio.Event()
+
+    async def watch() -> AsyncGenerator[Batch, None]:
+        yield Batch((Listed(complete=False),))
+        await has_synced.wait()
+        yield LISTED
+        await asyncio.Event().wait()
+
+    play(proxy, Source(watch), syncs=2, when_synced=lambda _, __: has_synced.set())
+    assert proxy.calls == ["sync", "full", "sync"]
+
+
 def test_sighup_does_not_read_standard_input_again() -> None:
     proxy = FakeProxy()
 
