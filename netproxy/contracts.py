@@ -8,6 +8,7 @@ from netproxy.model.ip import Family
 from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
 from netproxy.nft.transaction import Transaction
 
+
 class Table(Protocol):
     """One nf_tables table: the kernel's, or a fake that behaves the same."""
 

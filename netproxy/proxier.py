@@ -60,7 +60,7 @@ class SyncReport(NamedTuple):
 AddressReader = Callable[[Family], Addresses]
 
 
-def no_addresses(family: Family) -> Addresses:
+def no_addresses(family: Family) -> Addresses:  # noqa: ARG001 - an AddressReader
     """For a proxy that must not look at the host: dry runs from nothing."""
     return Addresses()
 

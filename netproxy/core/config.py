@@ -26,7 +26,7 @@ class ProxyConfig(NamedTuple):
     node_name: str
     """An endpoint is local when its nodeName equals this (``--hostname-override``)."""
     node_ips: tuple[IPAddress, ...] = ()
-    """``--node-ip``: the node's primary addresses; empty: taken from the Node object, then from the kernel."""
+    """``--node-ip``: the primary addresses; empty: those of the Node object, then the kernel's."""
     zone: str = ""
     """``--zone``; empty: taken from the Node object's label."""
     service_cidrs: tuple[Prefix, ...] = ()

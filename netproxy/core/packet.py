@@ -50,7 +50,7 @@ class Fate(NamedTuple):
 
     def __str__(self) -> str:
         if self.kind is not FateKind.FORWARD:
-            return self.kind.value
+            return str(self.kind.value)
         return ", ".join(
             f"{a.address}:{a.port}{' masqueraded' if a.is_masqueraded else ''}"
             for a in sorted(self.arrivals)

@@ -87,6 +87,8 @@ class FrontendKey(NamedTuple):
 
     def __str__(self) -> str:
         where = f"[{self.address}]" if ":" in self.address else self.address or "nodePort "
-        return f"{where}:{self.port}/{self.protocol}" if self.address else (
-            f"nodePort {self.port}/{self.protocol}"
+        return (
+            f"{where}:{self.port}/{self.protocol}"
+            if self.address
+            else (f"nodePort {self.port}/{self.protocol}")
         )

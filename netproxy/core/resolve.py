@@ -78,7 +78,7 @@ def _has_family(service: Service, family: Family) -> bool:
     return True
 
 
-def _resolve_port(
+def _resolve_port(  # noqa: PLR0917 - what it takes is what it depends on
     service: Service,
     port: ServicePort,
     slices: list[EndpointSlice],
@@ -190,4 +190,6 @@ def _decide(place: _Place, service: Service, choice: Choice) -> Frontend:
     else:
         action = Action.DROP if choice.has_any else Action.REJECT
     short_circuit = is_external and bool(choice.cluster)
-    return Frontend(kind, address, port, action, is_local_only=True, has_short_circuit=short_circuit)
+    return Frontend(
+        kind, address, port, action, is_local_only=True, has_short_circuit=short_circuit
+    )

@@ -41,7 +41,7 @@ class FrontendClaims:
         Returns:
             The Services whose frontends change because of it.
         """
-        affected = set()
+        affected: set[ServiceKey] = set()
         for key in keys:
             queue = self._contested.get(key)
             if queue is None:
@@ -60,7 +60,7 @@ class FrontendClaims:
         Returns:
             The Services whose frontends change because of it.
         """
-        affected = set()
+        affected: set[ServiceKey] = set()
         for key in keys:
             if key in self._contested:
                 queue = self._contested[key]
@@ -74,7 +74,9 @@ class FrontendClaims:
             queue.sort()
         return affected
 
-    def lost_by(self, service: Service, keys: Iterable[FrontendKey]) -> dict[FrontendKey, ServiceKey]:
+    def lost_by(
+        self, service: Service, keys: Iterable[FrontendKey]
+    ) -> dict[FrontendKey, ServiceKey]:
         """Those of the service's frontends that an older Service has, and that Service."""
         return {
             key: self._contested[key][0][2]
@@ -83,9 +85,7 @@ class FrontendClaims:
         }
 
 
-def rival_diagnostics(
-    service: Service, lost: dict[FrontendKey, ServiceKey]
-) -> list[Diagnostic]:
+def rival_diagnostics(service: Service, lost: dict[FrontendKey, ServiceKey]) -> list[Diagnostic]:
     """One warning per frontend that the service asks for and does not get."""
     return [
         Diagnostic(

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from netproxy.core.plan import Target
 from netproxy.model.endpoints import Endpoint
 
-
 Candidate = tuple[Endpoint, int]
 """An endpoint together with the number that one service port has on it."""
 

@@ -52,7 +52,7 @@ def read_addresses(family: Family) -> Addresses:
 
 def _dump(family: Family) -> list[tuple[IPAddress, int]]:
     """(address, scope) of every address of the family."""
-    found = []
+    found: list[tuple[IPAddress, int]] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
         body = _IFADDRMSG.pack(_AF[family], 0, 0, 0, 0)
         header = _NLMSG.pack(16 + len(body), _RTM_GETADDR, _NLM_F_REQUEST_DUMP, 1, 0)

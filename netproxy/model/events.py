@@ -17,7 +17,7 @@ from netproxy.model.service import IgnoredService, Service
 ModelObject = Service | IgnoredService | EndpointSlice | Node | ServiceCIDR
 
 ObjectKey = tuple[str, str, str]
-"""(kind, namespace, name), kind being ``Service``, ``EndpointSlice``, ``Node`` or ``ServiceCIDR``."""
+"""(kind, namespace, name); kinds: ``Service``, ``EndpointSlice``, ``Node``, ``ServiceCIDR``."""
 
 
 class Upsert(NamedTuple):

@@ -1,4 +1,4 @@
-"""Collecting what is wrong with one object while it is read, and the checks that all kinds share."""
+"""What is wrong with one object, collected while it is read; the checks that kinds share."""
 
 from __future__ import annotations
 

@@ -33,7 +33,14 @@ class Parsed(NamedTuple):
 
 _Parser = Callable[[Any, ServiceKey, Findings], list[ModelObject]]
 
-_LISTS = ("List", "ServiceList", "EndpointsList", "EndpointSliceList", "NodeList", "ServiceCIDRList")
+_LISTS = (
+    "List",
+    "ServiceList",
+    "EndpointsList",
+    "EndpointSliceList",
+    "NodeList",
+    "ServiceCIDRList",
+)
 _MAX_DEPTH = 4
 
 
@@ -61,7 +68,9 @@ class _Output(NamedTuple):
 def _parse_into(raw: object, out: _Output, place: str) -> None:
     if not isinstance(raw, dict):
         found = Findings("")
-        found.error(place, f"{shorten(raw)} is no Kubernetes object: apiVersion and kind are missing")
+        found.error(
+            place, f"{shorten(raw)} is no Kubernetes object: apiVersion and kind are missing"
+        )
         out.diagnostics.extend(found.diagnostics)
         return
     kind = raw.get("kind")
@@ -84,9 +93,7 @@ def _parse_into(raw: object, out: _Output, place: str) -> None:
     out.diagnostics.extend(found.diagnostics)
 
 
-def _parse_list(
-    raw: dict[Any, Any], kind: str, out: _Output, place: str, found: Findings
-) -> None:
+def _parse_list(raw: dict[Any, Any], kind: str, out: _Output, place: str, found: Findings) -> None:
     items = raw.get("items") or []
     if not isinstance(items, list):
         found.error(f"{place}items", "must be a list")
@@ -98,11 +105,12 @@ def _parse_list(
         found.error(f"{place}items", "lists are nested too deeply")
         return
     out.lists.add(id(items))
+    # Items of a typed list leave out what the list says already.
+    implied = {"kind": kind.removesuffix("List"), "apiVersion": raw["apiVersion"]}
     for index, item in enumerate(items):
-        if isinstance(item, dict) and kind != "List" and "kind" not in item:
-            # Items of a typed list leave out what the list says already.
-            item = {"kind": kind.removesuffix("List"), "apiVersion": raw["apiVersion"], **item}
-        _parse_into(item, out, f"{place}items[{index}].")
+        is_bare = isinstance(item, dict) and kind != "List" and "kind" not in item
+        whole = {**implied, **item} if is_bare else item
+        _parse_into(whole, out, f"{place}items[{index}].")
 
 
 def subject_of(raw: dict[Any, Any]) -> str:
@@ -137,7 +145,7 @@ def _parse_kind(raw: dict[Any, Any], kind: str, found: Findings) -> list[ModelOb
 
 
 def parse_typed(
-    typed: Any,  # noqa: ANN401 - one of the structs of ``api``, as its kind says
+    typed: Any,
     kind: str,
     found: Findings,
     parser: _Parser | None = None,

@@ -114,7 +114,9 @@ def parse_endpoints(
         ports = _ports(subset.ports, f"{place}.ports", found)
         endpoints = [
             *_legacy(subset.addresses, f"{place}.addresses", found, is_ready=True),
-            *_legacy(subset.not_ready_addresses, f"{place}.notReadyAddresses", found, is_ready=False),
+            *_legacy(
+                subset.not_ready_addresses, f"{place}.notReadyAddresses", found, is_ready=False
+            ),
         ]
         for family in Family:
             mine = tuple(e for e in endpoints if family_of(e.address) is family)

@@ -30,7 +30,7 @@ class ServicePort(NamedTuple):
 class Service(NamedTuple):
     """One Service that this node proxies. Headless, ExternalName and excluded ones never get here.
 
-    ``ClusterIP: None``, type ExternalName and the label ``service.kubernetes.io/service-proxy-name``
+    ``clusterIP: None``, type ExternalName and the label service.kubernetes.io/service-proxy-name
     are dealt with in ``parse``: such an object becomes an ``IgnoredService``.
     """
 

@@ -176,7 +176,9 @@ def recognise(
             or has none, keeps its elements but gets no declaration in the result.
     """
     known = {
-        RawRule(lower_rule(rule, family), comment_userdata(rule.comment) if rule.comment else b""): rule
+        RawRule(
+            lower_rule(rule, family), comment_userdata(rule.comment) if rule.comment else b""
+        ): rule
         for rule in rules
     }
     chains = {

@@ -18,8 +18,9 @@ _PORT = struct.Struct(">H2x")
 _PROTOCOL = struct.Struct("B3x")
 _INDEX = struct.Struct("=I")
 
-PACKED_PROTOCOLS = {name: _PROTOCOL.pack(number) for name, number in
-                    (("TCP", 6), ("UDP", 17), ("SCTP", 132))}
+PACKED_PROTOCOLS = {
+    name: _PROTOCOL.pack(number) for name, number in (("TCP", 6), ("UDP", 17), ("SCTP", 132))
+}
 """Kubernetes' protocol name → the l4proto field of a concatenation."""
 
 
@@ -46,17 +47,17 @@ def pack_target(address: IPAddress, port: int) -> bytes:
 def unpack_fields(loads: tuple[Load, ...], packed: bytes, family: Family) -> list[str]:
     """The fields of a key or a value in nft's words."""
     if len(loads) == 1:
-        return [field_text(loads[0], packed, family)]
+        return [field_text(loads[0], packed)]
     words = []
     offset = 0
     for load in loads:
         length = load_bytes(load, family)
-        words.append(field_text(load, packed[offset : offset + length], family))
+        words.append(field_text(load, packed[offset : offset + length]))
         offset += padded(length)
     return words
 
 
-def field_text(load: Load, raw: bytes, family: Family) -> str:
+def field_text(load: Load, raw: bytes) -> str:
     """One field in nft's words."""
     return _FIELD_WORDS[load if isinstance(load, Key) else Numgen](raw)
 

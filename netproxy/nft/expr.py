@@ -88,7 +88,7 @@ class VerdictMap(NamedTuple):
 
 
 class Dnat(NamedTuple):
-    """Look the keys up in a data map and rewrite the destination to what is found; a miss goes on."""
+    """Look the keys up in a data map; rewrite the destination to what is found; a miss goes on."""
 
     keys: tuple[Load, ...]
     map: str
@@ -168,7 +168,7 @@ class Rule(NamedTuple):
 
     statements: tuple[Statement, ...]
     comment: str = ""
-    """Stored in the kernel beside the rule, so that ``nft list`` explains itself. At most 120 bytes."""
+    """Stored in the kernel with the rule, so that ``nft list`` explains itself. Up to 120 bytes."""
 
 
 ADDRESS_TYPE_LOCAL = 2

@@ -58,7 +58,7 @@ class FakeTable:
         """The current state. Do not change it."""
         return self._state
 
-    def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:
+    def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:  # noqa: ARG002
         """A copy of the state; a fake needs no help to recognise rules."""
         return _copy(self._state)
 
@@ -126,7 +126,9 @@ class _Work:
         match operation:
             case AddChain(chain=name, hook=hook):
                 known = chains.setdefault(name, Chain((), hook))
-                self._require(known.hook == hook, errno.EOPNOTSUPP, f"chain {name} is hooked otherwise")
+                self._require(
+                    known.hook == hook, errno.EOPNOTSUPP, f"chain {name} is hooked otherwise"
+                )
             case FlushChain(chain=name):
                 chains[name] = self._chain(name)._replace(rules=())
             case DeleteChain(chain=name):
@@ -202,8 +204,8 @@ class _Work:
     def _uses_of_set(self, name: str) -> bool:
         rules: Iterable[Rule] = (r for c in self.state.chains.values() for r in c.rules)
         return any(
-            isinstance(s, InSet) and s.set == name
-            or isinstance(s, VerdictMap | Dnat) and s.map == name
+            (isinstance(s, InSet) and s.set == name)
+            or (isinstance(s, VerdictMap | Dnat) and s.map == name)
             for rule in rules
             for s in rule.statements
         )

@@ -91,7 +91,9 @@ def lower_rule(rule: Rule, family: Family) -> tuple[Expression, ...]:
     return tuple(lowered)
 
 
-def lower_statement(statement: Statement, family: Family) -> list[Expression]:
+def lower_statement(  # noqa: C901, PLR0911, PLR0912 - one case per statement
+    statement: Statement, family: Family
+) -> list[Expression]:
     """The kernel expressions of one statement."""
     match statement:
         case Match():

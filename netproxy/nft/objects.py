@@ -86,5 +86,5 @@ The kernel gives rules back as register machine code; whoever reads them must kn
 
 
 def family_word(family: Family) -> str:
-    """nft's word for the family: ``ip`` or ``ip6``."""
+    """Nft's word for the family: ``ip`` or ``ip6``."""
     return "ip" if family is Family.IPV4 else "ip6"

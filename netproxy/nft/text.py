@@ -54,7 +54,9 @@ def keys_text(keys: tuple[Load, ...], family: Family) -> str:
     return " . ".join(load_text(key, family) for key in keys)
 
 
-def statement_text(statement: Statement, family: Family) -> str:
+def statement_text(  # noqa: C901, PLR0911, PLR0912 - one case per statement
+    statement: Statement, family: Family
+) -> str:
     """One statement."""
     match statement:
         case Match():

@@ -128,7 +128,9 @@ class Transaction(NamedTuple):
         return sum(len(op.items) if isinstance(op, bulk) else 1 for op in self.operations)
 
 
-def describe(transaction: Transaction, operation: Operation) -> tuple[str, str]:
+def describe(  # noqa: C901, PLR0911 - one case per operation
+    transaction: Transaction, operation: Operation
+) -> tuple[str, str]:
     """Words for an error message: what was tried, and on which object.
 
     Example:

@@ -112,7 +112,10 @@ class _Encoder:
         self.family = transaction.family
         self.table = transaction.table
 
-    def encode(self, operation: Operation, index: int) -> Iterator[Message]:
+    def encode(  # noqa: C901 - one case per operation
+        self, operation: Operation, index: int
+    ) -> Iterator[Message]:
+        """The messages of one operation."""
         match operation:
             case AddElements(set=name, items=items):
                 yield from self._elements(nl.MSG_NEWSETELEM, name, items, index)
@@ -280,7 +283,7 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
 
 
 def _concatenated_type(loads: tuple[Load, ...], family: Family) -> int:
-    """nft's number for a type; a concatenation has six bits per field."""
+    """Nft's number for a type; a concatenation has six bits per field."""
     number = 0
     for load in loads:
         if isinstance(load, Numgen):

@@ -1,0 +1,1 @@
+"""Rules and transactions as text; the one place that knows Jinja2."""

@@ -31,7 +31,7 @@ class Annotations(NamedTuple):
 
     owners: Mapping[bytes, str] = {}
     """Packed frontend, or packed ClusterIP, → service port."""
-    describe: Callable[[str], str] = lambda name: ""
+    describe: Callable[[str], str] = lambda _name: ""
     """Name of a set or chain → what it is for."""
 
 
@@ -48,18 +48,14 @@ def render_ruleset(
         annotations: Per family.
         title: First line of the file, a comment.
     """
-    tables = [
-        _Table(t, annotations.get(t.family, Annotations())).as_values() for t in transactions
-    ]
+    tables = [_Table(t, annotations.get(t.family, Annotations())).as_values() for t in transactions]
     return fill_in("ruleset.nft.j2", {"tables": tables, "title": title})
 
 
 def render_transaction(transaction: Transaction, annotations: Annotations | None = None) -> str:
     """One change as nft commands, in the order in which the kernel gets them."""
     notes = annotations or Annotations()
-    commands = [
-        line for op in transaction.operations for line in _commands(transaction, op, notes)
-    ]
+    commands = [line for op in transaction.operations for line in _commands(transaction, op, notes)]
     values = {"transaction": transaction, "commands": commands, "size": transaction.size()}
     return fill_in("transaction.nft.j2", values)
 
@@ -152,7 +148,9 @@ class _Table:
         }
 
 
-def _commands(transaction: Transaction, operation: Operation, notes: Annotations) -> list[_Line]:
+def _commands(  # noqa: C901, PLR0911 - one case per operation
+    transaction: Transaction, operation: Operation, notes: Annotations
+) -> list[_Line]:
     """The nft commands of one operation."""
     family = transaction.family
     where = f"{family_word(family)} {transaction.table}"
@@ -206,8 +204,9 @@ def _operation_json(operation: Operation, family: Family) -> dict[str, object]:
             out |= {"set": name, "type": text.set_type_text(spec, family)}
         case DeleteSet(set=name):
             out |= {"set": name}
-        case AddElements(set=name, spec=spec, items=items) | DeleteElements(
-            set=name, spec=spec, items=items
+        case (
+            AddElements(set=name, spec=spec, items=items)
+            | DeleteElements(set=name, spec=spec, items=items)
         ):
             elements = [text.element_text(spec, key, data, family) for key, data in items]
             out |= {"set": name, "elements": elements}
@@ -215,7 +214,9 @@ def _operation_json(operation: Operation, family: Family) -> dict[str, object]:
             out |= {
                 "set": name,
                 "old": [text.element_text(spec, key, data, family) for key, data, _ in changes],
-                "elements": [text.element_text(spec, key, data, family) for key, _, data in changes],
+                "elements": [
+                    text.element_text(spec, key, data, family) for key, _, data in changes
+                ],
             }
         case AddTable() | DeleteTable():
             pass

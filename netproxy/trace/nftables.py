@@ -74,7 +74,9 @@ def trace(packet: Packet, ruleset: Ruleset, local_addresses: Collection[IPAddres
     kinds = {fate.kind for fate in fates}
     if len(kinds) > 1:
         # Some index of an endpoints map leads nowhere: a broken rule set, so the worst counts.
-        return Fate(next(k for k in (FateKind.DROP, FateKind.REJECT, FateKind.ACCEPT) if k in kinds))
+        return Fate(
+            next(k for k in (FateKind.DROP, FateKind.REJECT, FateKind.ACCEPT) if k in kinds)
+        )
     arrivals = frozenset(arrival for fate in fates for arrival in fate.arrivals)
     return Fate(kinds.pop(), arrivals)
 

@@ -66,7 +66,9 @@ def services(draw: st.DrawFn) -> Service:
             unique_by=(lambda p: p.name, lambda p: (p.protocol, p.port)),
         ).filter(_has_unique_node_ports)
     )
-    external = [a for f in chosen for a in draw(st.lists(addresses(f, 9, 2), max_size=2, unique=True))]
+    external = [
+        a for f in chosen for a in draw(st.lists(addresses(f, 9, 2), max_size=2, unique=True))
+    ]
     return Service(
         key=draw(service_keys),
         ports=tuple(ports),
@@ -75,7 +77,9 @@ def services(draw: st.DrawFn) -> Service:
         load_balancer_ips=tuple(external[1:]),
         internal_policy=draw(policies),
         external_policy=draw(policies),
-        creation_timestamp=draw(st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])),
+        creation_timestamp=draw(
+            st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])
+        ),
     )
 
 
@@ -108,9 +112,7 @@ def slices(draw: st.DrawFn) -> EndpointSlice:
         name=draw(st.sampled_from(["s1", "s2", "s3", "s4", "s5"])),
         family=family,
         ports=tuple(
-            draw(
-                st.lists(slice_ports(), min_size=2, max_size=4, unique_by=lambda p: p.name)
-            )
+            draw(st.lists(slice_ports(), min_size=2, max_size=4, unique_by=lambda p: p.name))
         ),
         endpoints=tuple(draw(st.lists(endpoints(family), min_size=1, max_size=6))),
         is_legacy=draw(st.booleans()) and draw(st.booleans()),
@@ -184,9 +186,7 @@ def packets(draw: st.DrawFn, family: Family) -> Packet:
         )
     )
     fitting = st.sampled_from([("TCP", 80), ("UDP", 53), ("TCP", 30080), ("UDP", 30080)])
-    any_at_all = st.tuples(
-        st.sampled_from(PROTOCOLS), st.sampled_from([80, 53, 30080, 30053, 81])
-    )
+    any_at_all = st.tuples(st.sampled_from(PROTOCOLS), st.sampled_from([80, 53, 30080, 30053, 81]))
     protocol, port = draw(st.one_of(fitting, fitting, any_at_all))
     return Packet(source, destination, protocol, port, interface)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,16 @@ from netproxy.core.plan import ServicePlan
 from netproxy.core.resolve import Locality, resolve_service
 from netproxy.core.store import Store
 from netproxy.errors import DataplaneError
-from netproxy.model.events import Delete, Event, Listed, Reset, Upsert, key_of
+from netproxy.model.events import (
+    Delete,
+    Event,
+    Listed,
+    ModelObject,
+    ObjectKey,
+    Reset,
+    Upsert,
+    key_of,
+)
 from netproxy.model.ip import Family
 from netproxy.nft.diff import diff_rulesets
 from netproxy.nft.fake import FakeTable
@@ -88,8 +97,8 @@ def test_order_of_events_about_different_objects_is_irrelevant(
     assert [t.ruleset for t in one.tables.values()] == [t.ruleset for t in other.tables.values()]
 
 
-def _final_objects(history: list[Event]) -> list[object]:
-    objects: dict[object, object] = {}
+def _final_objects(history: list[Event]) -> list[ModelObject]:
+    objects: dict[ObjectKey, ModelObject] = {}
     for event in history:
         if isinstance(event, Upsert):
             objects.pop(key_of(event.object), None)
@@ -222,7 +231,7 @@ def _plans(config: ProxyConfig, history: list[Event], family: Family) -> list[Se
     ]
 
 
-def _detector(config: ProxyConfig, family: Family) -> object:
+def _detector(config: ProxyConfig, family: Family) -> Callable[[Packet], bool] | None:
     if config.detect_local_mode is DetectLocalMode.BRIDGE_INTERFACE:
         return lambda packet: packet.interface == config.pod_bridge_interface
     if config.detect_local_mode is DetectLocalMode.INTERFACE_NAME_PREFIX:

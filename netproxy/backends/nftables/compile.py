@@ -17,7 +17,6 @@ from netproxy.model.ip import pack_address
 from netproxy.model.names import ServicePortName
 from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port, pack_target
 from netproxy.nft.expr import DROP, Verdict, goto
-from netproxy.nft.objects import Data
 
 _REJECT = goto(names.REJECT)
 

@@ -33,7 +33,7 @@ _CLASS_DESCRIPTIONS = {
     ClassKind.CLUSTER: "ClusterIPs with {count}.",
     ClassKind.CLUSTER_LOCAL: "ClusterIPs with internalTrafficPolicy Local and {count} here.",
     ClassKind.EXTERNAL: "External addresses with {count}.",
-    ClassKind.EXTERNAL_LOCAL: "External addresses with externalTrafficPolicy Local and {count} here.",
+    ClassKind.EXTERNAL_LOCAL: "External addresses, externalTrafficPolicy Local, {count} here.",
     ClassKind.POD_TO_EXTERNAL: "Clients on this node to an external address with {count}.",
     ClassKind.NODEPORT: "NodePorts with {count}.",
     ClassKind.NODEPORT_LOCAL: "NodePorts with externalTrafficPolicy Local and {count} here.",

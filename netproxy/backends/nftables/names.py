@@ -36,7 +36,7 @@ UNKNOWN_CLUSTER_IPS = "unknown-cluster-ips"
 REJECT = "reject-connection"
 
 LOCAL_INDEX = 1_000_000
-"""Node-local endpoints stand in the endpoints maps from this index on; the kernel's numgen adds it."""
+"""Node-local endpoints stand in the endpoints maps from this index on; numgen adds it."""
 
 
 class ClassKind(enum.Enum):

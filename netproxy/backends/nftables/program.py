@@ -261,9 +261,7 @@ def _list_changes(before: tuple[bytes, ...], after: tuple[bytes, ...]) -> list[_
     if before == after:
         return []
     common = min(len(before), len(after))
-    steps: list[_Step] = [
-        (i, before[i], after[i]) for i in range(common) if before[i] != after[i]
-    ]
+    steps: list[_Step] = [(i, before[i], after[i]) for i in range(common) if before[i] != after[i]]
     steps += [(i, before[i], _ABSENT) for i in range(common, len(before))]
     steps += [(i, _ABSENT, after[i]) for i in range(common, len(after))]
     return steps

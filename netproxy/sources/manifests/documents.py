@@ -25,7 +25,7 @@ _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _Loader(_BaseLoader):  # type: ignore[misc]
     """The safe loader, less timestamps, plus a check for keys that stand twice."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -72,11 +72,13 @@ def read_documents(data: bytes, path: str) -> list[object]:
             return found
         if _may_be_deep(text):
             _check_depth(text, path)
-        return [d for d in yaml.load_all(text, _Loader) if d is not None]  # noqa: S506 - safe
+        return [d for d in yaml.load_all(text, _Loader) if d is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = f"is neither YAML nor JSON: {error.problem or error.context}"
-        raise ManifestError(path=path, line=mark.line + 1 if mark else None, problem=problem) from None
+        raise ManifestError(
+            path=path, line=mark.line + 1 if mark else None, problem=problem
+        ) from None
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())[:120]
         raise ManifestError(path=path, problem=f"is neither YAML nor JSON: {problem}") from None
@@ -123,7 +125,8 @@ def _check_depth(text: str, path: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAX_DEPTH:
-                line = event.start_mark.line + 1
+                mark = event.start_mark
+                line = mark.line + 1 if mark else None
                 raise ManifestError(path=path, line=line, problem=_TOO_DEEP)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

@@ -159,9 +159,7 @@ class Shelf:
             )
         return _parse_file(name, data, documents, before)._replace(stamp=stamp, digest=digest)
 
-    def _read(
-        self, name: str, before: _File
-    ) -> tuple[tuple[int, int, int] | None, bytes | None]:
+    def _read(self, name: str, before: _File) -> tuple[tuple[int, int, int] | None, bytes | None]:
         """The content, or None when the file has not been touched since."""
         if name == STDIN:
             if self._stdin is None:
@@ -225,9 +223,7 @@ def _parse_file(name: str, data: bytes, documents: list[object], before: _File) 
         for s in sorted(repeated)
     )
     lost = {
-        d.subject
-        for _, d in located
-        if d.severity is Severity.ERROR and d.subject not in objects
+        d.subject for _, d in located if d.severity is Severity.ERROR and d.subject not in objects
     }
     kept = {subject: before.objects[subject] for subject in lost if subject in before.objects}
     lines = find_lines(data, [(i, d.field) for i, d in located]) if located else []

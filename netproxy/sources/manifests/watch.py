@@ -60,7 +60,7 @@ class _Watched:
         self._inodes: dict[str, int] = {}
 
     def follow(self, directories: set[str]) -> None:
-        """Listen to these; again to one that was replaced, and to the parent of one that is gone."""
+        """Listen to these; again to one that was replaced; to the parent of one that is gone."""
         for directory in directories:
             there = directory
             while not os.path.isdir(there) and there not in ("", "/"):
