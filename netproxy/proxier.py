@@ -91,6 +91,8 @@ class Proxier:
         self._in_step: set[Family] = set()
         """Families whose kernel state is known; the others need a full comparison."""
         self._has_adopted: set[Family] = set()
+        self._untold: list[Diagnostic] = []
+        """Findings of syncs that failed; the next report has them."""
         self._has_pruned = True
         """False while leftovers may stand in the kernel that only a complete source can name."""
 
@@ -125,7 +127,7 @@ class Proxier:
 
     def _sync(self) -> SyncReport:
         started = time.perf_counter()
-        diagnostics = self._recompile()
+        self._untold += self._recompile()
         full = len(self._in_step) < len(self._tables)
         compile_s = time.perf_counter() - started
         reports = []
@@ -141,6 +143,7 @@ class Proxier:
                 refusal = refusal or error
         if refusal is not None:
             raise refusal
+        diagnostics, self._untold = tuple(self._untold), []
         elapsed = time.perf_counter() - started
         return SyncReport(
             full=full,
@@ -149,7 +152,7 @@ class Proxier:
             endpoints=sum(program.endpoints for program in self._programs.values()),
             compile_ms=compile_s * 1000,
             kernel_ms=(elapsed - compile_s) * 1000,
-            diagnostics=tuple(diagnostics),
+            diagnostics=diagnostics,
         )
 
     def plan(self, *, against_kernel: bool) -> list[Transaction]:

@@ -89,8 +89,9 @@ class KernelTable:
         return f"table {family_word(self._family)} {self._table}"
 
     def exists(self) -> bool:
-        """Whether the table is there."""
-        return bool(self._names_of_sets() or self._chains())
+        """Whether the table is there, be it empty."""
+        dump = self._netlink.dump(nl.MSG_GETTABLE, self._family)
+        return self._table in [decode.decode_table(message) for message in dump]
 
     def delete(self) -> bool:
         """Delete the table with everything in it; False when there was none."""

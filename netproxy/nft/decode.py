@@ -49,6 +49,11 @@ class RawTable(NamedTuple):
     elements: dict[str, Elements]
 
 
+def decode_table(message: bytes) -> str:
+    """The name of a dumped table."""
+    return nl.read_text(nl.read(message, _BODY)[nl.TABLE_NAME])
+
+
 def decode_chain(message: bytes) -> tuple[str, str, Hook | None]:
     """(table, chain, hook) of a dumped chain."""
     fields = nl.read(message, _BODY)
