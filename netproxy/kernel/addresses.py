@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from pathlib import Path
 
 from netproxy.core.surroundings import Addresses
 from netproxy.model.ip import Family, IPAddress, unpack_address
@@ -23,6 +24,14 @@ _IFADDRMSG = struct.Struct("=BBBBI")
 _AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _SOMEWHERE = {Family.IPV4: ("192.0.2.1", 9), Family.IPV6: ("2001:db8::1", 9)}
 """Documentation addresses; nothing is sent to them."""
+
+
+def has_family(family: Family) -> bool:
+    """Whether this kernel speaks the family; ``ipv6.disable=1`` on its command line takes IPv6 away.
+
+    Source: Documentation/networking/ipv6.rst; the same test as in kube-proxy 1.36.
+    """
+    return family is Family.IPV4 or Path("/proc/net/if_inet6").exists()
 
 
 def local_addresses(family: Family) -> list[IPAddress]:

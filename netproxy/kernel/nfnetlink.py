@@ -31,6 +31,8 @@ _SEND_BUFFER = 1 << 30
 """A limit, not memory that is taken; a batch goes out in one piece."""
 _SMALLEST_BATCH = 150_000
 """Bytes that fit any socket: half of the default net.core.wmem_max, which counts overhead too."""
+_RECEIVE = 1 << 16
+"""The kernel makes pieces of a dump of at most 32 KiB."""
 _EXT_ACK_TEXT = 1
 
 
@@ -99,7 +101,7 @@ class NfnetlinkSocket:
         refusal: tuple[int, int, str] | None = None
         while True:
             try:
-                buffer = self._socket.recv(1 << 20, socket.MSG_DONTWAIT)
+                buffer = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -126,7 +128,7 @@ class NfnetlinkSocket:
         self._socket.send(request(kind, family, body, flags=_NLM_F_DUMP, sequence=sequence))
         is_interrupted = False
         while True:
-            buffer = self._socket.recv(1 << 20)
+            buffer = self._socket.recv(_RECEIVE)
             offset, end = 0, len(buffer)
             while offset < end:
                 length, message, flags, number, _ = _NLMSG.unpack_from(buffer, offset)
@@ -145,12 +147,14 @@ class NfnetlinkSocket:
         self._sequence += 1
         body = request(nl.MSG_GETGEN, Family.IPV4, b"", flags=0, sequence=self._sequence)
         self._socket.send(body)
-        buffer = self._socket.recv(65536)
-        _, kind, _, _, _ = _NLMSG.unpack_from(buffer)
+        number = None
+        while number != self._sequence:  # a refused batch may have left answers behind
+            buffer = self._socket.recv(_RECEIVE)
+            length, kind, _, number, _ = _NLMSG.unpack_from(buffer)
         if kind == _NLMSG_ERROR:
-            number = -struct.unpack_from("=i", buffer, 16)[0]
-            raise DataplaneError(operation="read", subject="the generation", errno=number)
-        return nl.read_u32(nl.read(buffer[: _NLMSG.unpack_from(buffer)[0]], 20)[nl.GENERATION_ID])
+            code = -struct.unpack_from("=i", buffer, 16)[0]
+            raise DataplaneError(operation="read", subject="the generation", errno=code)
+        return nl.read_u32(nl.read(buffer[:length], 20)[nl.GENERATION_ID])
 
     def close(self) -> None:
         self._socket.close()
@@ -210,7 +214,9 @@ _HINTS = {
     errno.ENOMEM: "the kernel is out of memory for rules",
     errno.EOPNOTSUPP: "this kernel lacks an nf_tables feature: netproxy needs 5.10 or newer with "
     "nft_nat, nft_masq, nft_fib, nft_reject and nft_numgen",
-    errno.ENOENT: "something else changed the table meanwhile; the next sync compares everything",
+    errno.ENOENT: "something else changed the table meanwhile, and the next sync compares "
+    "everything; or, if this is about a rule, the kernel lacks one of nft_nat, nft_masq, nft_fib, "
+    "nft_reject, nft_numgen, nft_ct",
     errno.EEXIST: "something else changed the table meanwhile; the next sync compares everything",
     errno.EBUSY: "something else refers to it; look at: nft list ruleset",
 }

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable
 
 from netproxy.errors import DataplaneError, UnsupportedError
+from netproxy.kernel.addresses import has_family
 from netproxy.kernel.nfnetlink import NETLINK_NETFILTER, InterruptedDumpError, NfnetlinkSocket
 from netproxy.model.ip import Family
 from netproxy.nft import attributes as nl
@@ -246,7 +247,9 @@ class Tables:
         self._netlink = open_netlink()
         self.listener = NftListener(self._netlink, table) if listen else None
         self.by_family = {
-            family: KernelTable(self._netlink, family, table, self.listener) for family in families
+            family: KernelTable(self._netlink, family, table, self.listener)
+            for family in families
+            if has_family(family)
         }
 
     def delete(self) -> list[str]:
