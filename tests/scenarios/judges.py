@@ -1,0 +1,133 @@
+"""Who says what becomes of a packet: the plans, or the rules; both on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from netproxy.backends.nftables.layout import SETS
+from netproxy.core.oracle import World, judge
+from netproxy.core.packet import Fate, Packet
+from netproxy.core.plan import ServicePlan
+from netproxy.core.resolve import resolve_service
+from netproxy.core.store import Store
+from netproxy.core.surroundings import Surroundings, look_around
+from netproxy.model.events import Event
+from netproxy.model.ip import Family, family_of
+from netproxy.nft.fake import FakeTable
+from netproxy.nft.objects import family_word
+from netproxy.nft.text import element_text
+from netproxy.proxier import Proxier
+from netproxy.trace.nftables import trace
+from tests.scenarios.story import Story
+
+
+class Judge(Protocol):
+    """Is told what happens in the cluster, and asked about packets."""
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Take events in, all at once."""
+
+    def fate(self, packet: Packet) -> Fate:
+        """What becomes of a packet now."""
+
+
+class Oracle:
+    """Asks the plans."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._store = Store(story.config.node_name)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._store.apply(event)
+
+    def fate(self, packet: Packet) -> Fate:
+        family = family_of(packet.destination)
+        addresses = self._story.addresses(family)
+        seen = look_around(
+            self._story.config,
+            family,
+            node=self._store.node,
+            service_cidrs=self._store.service_cidrs,
+            addresses=addresses,
+        )
+        world = World(
+            local_addresses=addresses.local,
+            nodeport_addresses=(
+                [a for a in addresses.local if a not in ("127.0.0.1", "::1")]
+                if seen.nodeport_ips is None
+                else seen.nodeport_ips
+            ),
+            is_from_pod=(
+                (lambda one: _is_from_pod(one, seen))
+                if seen.pod_prefix or seen.pod_interface
+                else None
+            ),
+            masquerade_all=self._story.config.masquerade_all,
+            service_cidrs=seen.service_cidrs,
+        )
+        return judge(packet, self._plans(seen), world)
+
+    def _plans(self, seen: Surroundings) -> list[ServicePlan]:
+        store = self._store
+        return [
+            plan
+            for key, service in store.services.items()
+            for plan in resolve_service(
+                service,
+                store.slices_of(key),
+                seen.locality,
+                (seen.family,),
+                store.lost_frontends(service),
+            )
+        ]
+
+
+def _is_from_pod(packet: Packet, seen: Surroundings) -> bool:
+    if seen.pod_prefix:
+        return seen.pod_prefix.contains(packet.source)
+    if seen.pod_interface.endswith("*"):
+        return packet.interface.startswith(seen.pod_interface[:-1])
+    return packet.interface == seen.pod_interface
+
+
+class Tracer:
+    """Walks through the rules of a proxy on fake tables."""
+
+    def __init__(self, story: Story, tables: Mapping[Family, FakeTable] | None = None) -> None:
+        self._story = story
+        self.tables = tables or {family: FakeTable(family) for family in Family}
+        self.proxier = Proxier(story.config, self.tables, story.addresses)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        self.proxier.apply_events(events)
+        self.proxier.sync()
+
+    def fate(self, packet: Packet) -> Fate:
+        family = family_of(packet.destination)
+        local = self._story.addresses(family).local
+        return trace(packet, self.tables[family].ruleset, local)
+
+    def elements(self) -> str:
+        """Every element in nft's words, one per line."""
+        return "".join(
+            f"{family_word(family)} {name} {{ {text} }}\n"
+            for family, table in self.tables.items()
+            for name in SETS
+            for text in sorted(
+                element_text(SETS[name], key, data, family)
+                for key, data in table.ruleset.elements[name].items()
+            )
+        )
+
+
+def deviations(judge_: Judge, plays: Iterable[tuple[str, Packet, Fate]]) -> list[str]:
+    """Lines of packets that fare otherwise, and how."""
+    found = []
+    for line, packet, expected in plays:
+        fate = judge_.fate(packet)
+        if fate != expected:
+            found.append(f"{line}\n    but: {fate}")
+    return found

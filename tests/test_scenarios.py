@@ -1,0 +1,142 @@
+"""Every scenario file, told in every way, judged by the plans and by the rules.
+
+The same files are played with real packets in ``netns/test_scenarios_kernel.py``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from netproxy.errors import DataplaneError
+from netproxy.model.events import Event
+from netproxy.model.ip import Family
+from netproxy.nft.fake import FakeTable
+from netproxy.nft.transaction import Transaction
+from tests.scenario_file import ScenarioFile
+from tests.scenarios.judges import Judge, Oracle, Tracer, deviations
+from tests.scenarios.story import GOLDEN, Story, read_stories, read_story
+from tests.scenarios.tellings import TELLINGS, Life, as_written, object_by_object
+
+STORIES = read_stories()
+SEEDS = range(5)
+REFUSED = 0.1
+"""The share of commits that fail."""
+
+every_story = pytest.mark.parametrize("story", STORIES, ids=[s.path.stem for s in STORIES])
+every_telling = pytest.mark.parametrize("telling", TELLINGS.values(), ids=TELLINGS.keys())
+
+
+@pytest.mark.parametrize("judge", [Oracle, Tracer], ids=["oracle", "tracer"])
+@every_telling
+@every_story
+def test_packets_fare_as_the_file_says(
+    story: Story,
+    telling: Callable[[Story], Iterator[Life]],
+    judge: Callable[[Story], Judge],
+) -> None:
+    for life in telling(story):
+        one = judge(story)
+        for chapter in life:
+            one.tell(chapter.events)
+            found = deviations(one, chapter.plays)
+            assert not found, "\n".join([f"{story.sentence} {chapter.name}:", *found])
+
+
+@every_story
+def test_elements_are_the_golden_ones(story: Story, update_golden: bool) -> None:
+    (life,) = as_written(story)
+    tracer = Tracer(story)
+    tracer.proxier.apply_events(life[0].events[-1:])  # Listed
+    tracer.tell([event for chapter in life for event in chapter.events])
+    elements = tracer.elements()
+    if update_golden:
+        file = ScenarioFile.read(story.path).with_section(GOLDEN, elements)
+        story.path.write_text(file.format())
+        assert read_story(story.path).steps == story.steps
+    else:
+        assert elements == story.golden, "review it, then run: ./dev golden"
+
+
+@every_telling
+@every_story
+def test_applying_twice_writes_once(
+    story: Story, telling: Callable[[Story], Iterator[Life]]
+) -> None:
+    for life in telling(story):
+        tracer = Tracer(story)
+        for chapter in life:
+            tracer.tell(chapter.events)
+            assert not tracer.proxier.sync().changed
+            tracer.proxier.tidy()
+            tracer.proxier.request_full()
+            assert not tracer.proxier.sync().changed
+
+
+@every_telling
+@every_story
+def test_a_restart_after_every_step_writes_nothing(
+    story: Story, telling: Callable[[Story], Iterator[Life]]
+) -> None:
+    for life in telling(story):
+        tables = {family: FakeTable(family) for family in Family}
+        told: list[Event] = []
+        tracer = Tracer(story, tables)
+        for chapter in life:
+            tracer.tell(chapter.events)
+            tracer.proxier.tidy()
+            told += chapter.events
+            commits = [len(table.commits) for table in tables.values()]
+            tracer = Tracer(story, tables)
+            tracer.tell(told)
+            assert [len(table.commits) for table in tables.values()] == commits, chapter.name
+            assert not deviations(tracer, chapter.plays)
+
+
+class _Moody(FakeTable):
+    """A kernel that refuses some commits, after which it holds what it held before."""
+
+    def __init__(self, family: Family, dice: random.Random) -> None:
+        super().__init__(family)
+        self._dice = dice
+        self.is_well = False
+
+    def commit(self, transaction: Transaction) -> None:
+        if not self.is_well and self._dice.random() < REFUSED:
+            raise DataplaneError(operation="commit", subject="a batch", errno=12)
+        super().commit(transaction)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@every_story
+def test_refused_commits_are_made_up_for(story: Story, seed: int) -> None:
+    dice = random.Random(f"{story.path.stem} {seed}")
+    tables = {family: _Moody(family, dice) for family in Family}
+    tracer = Tracer(story, tables)
+    (life,) = object_by_object(story)
+    for chapter in life:
+        try:
+            tracer.tell(chapter.events)
+        except DataplaneError:
+            assert tracer.proxier.has_changes
+        if chapter.plays:
+            _sync_until_done(tracer)
+            assert not deviations(tracer, chapter.plays)
+    for table in tables.values():
+        table.is_well = True
+    tracer.proxier.tidy()
+    newborn = Tracer(story, tables)
+    newborn.proxier.apply_events(event for chapter in life for event in chapter.events)
+    assert not newborn.proxier.sync().changed, "what a fresh start would write is not there"
+
+
+def _sync_until_done(tracer: Tracer) -> None:
+    for _ in range(50):
+        try:
+            tracer.proxier.sync()
+            return
+        except DataplaneError:
+            continue
+    raise AssertionError("does not converge")
