@@ -27,7 +27,7 @@ _SOMEWHERE = {Family.IPV4: ("192.0.2.1", 9), Family.IPV6: ("2001:db8::1", 9)}
 
 
 def has_family(family: Family) -> bool:
-    """Whether this kernel speaks the family; ``ipv6.disable=1`` on its command line takes IPv6 away.
+    """Whether this kernel speaks the family; booted with ``ipv6.disable=1`` it has no IPv6.
 
     Source: Documentation/networking/ipv6.rst; the same test as in kube-proxy 1.36.
     """
