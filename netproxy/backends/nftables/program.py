@@ -25,7 +25,7 @@ from netproxy.model.names import ServiceKey
 from netproxy.nft.diff import data_first, diff_rulesets, put_chain
 from netproxy.nft.elements import index_of, pack_index
 from netproxy.nft.expr import Rule
-from netproxy.nft.objects import Chain, Data, Elements, Ruleset
+from netproxy.nft.objects import Chain, Data, Ruleset
 from netproxy.nft.transaction import (
     AddElements,
     DeleteChain,
@@ -55,13 +55,10 @@ class Program:
         self._programmed: set[str] = set()
         """Class chains that the kernel has, in use or not."""
         self._pending: dict[str, dict[bytes, _Change]] = {}
+        self.endpoints = 0
+        """How many endpoints all service ports have together."""
         self._is_tracking = False
         """Differences are kept from the first comparison on; before, all would be one."""
-
-    @property
-    def endpoints(self) -> int:
-        """How many endpoints all service ports have together."""
-        return sum(len(f.targets) for ports in self._fragments.values() for f in ports.values())
 
     def put_service(self, key: ServiceKey, plans: Iterable[ServicePlan]) -> None:
         """Compile the plans of one service; what they change is pending from now on.
@@ -124,15 +121,43 @@ class Program:
         """The transaction from what the kernel has to the desired state; nothing stays pending."""
         self._pending.clear()
         self._is_tracking = True
-        transaction = diff_rulesets(actual, self.ruleset(), prune=prune)
+        if actual.exists:
+            transaction = diff_rulesets(actual, self.ruleset(), prune=prune)
+        else:
+            transaction = self._from_nothing(actual)
         self._programmed = {name for name, count in self._users.items() if count}
         if not prune:
             self._programmed.update(n for n in actual.chains if parse_class_chain(n))
         return transaction
 
+    def _from_nothing(self, nothing: Ruleset) -> Transaction:
+        """The same as comparing with nothing, at two thirds of the cost."""
+        frame = diff_rulesets(nothing, self._frame())
+        items: dict[str, list[tuple[bytes, Data]]] = {name: [] for name in SETS}
+        for name, elements in base_elements(self.settings).items():
+            items[name].extend(elements.items())
+        for ports in self._fragments.values():
+            for fragment in ports.values():
+                for placed in fragment.placed:
+                    items[placed.map].extend(fragment.endpoint_elements(placed))
+                for name, key, verdict in fragment.elements:
+                    items[name].append((key, verdict))
+        for name, key in self._owners:
+            items[name].append((key, None))
+        fill = [AddElements(n, spec, items[n]) for n, spec in data_first(SETS.items()) if items[n]]
+        return frame._replace(operations=[*frame.operations, *fill])
+
+    def _frame(self) -> Ruleset:
+        """The desired chains and sets, without any elements."""
+        used = sorted(name for name, count in self._users.items() if count)
+        chains = {name: self._class_chain(name) for name in used} | base_chains(self.settings)
+        family = self.settings.family
+        return Ruleset(family, names.TABLE, chains, dict(SETS), {name: {} for name in SETS})
+
     def ruleset(self) -> Ruleset:
         """The desired state as a whole."""
-        elements: dict[str, Elements] = {name: {} for name in SETS}
+        desired = self._frame()
+        elements = desired.elements
         for name, items in base_elements(self.settings).items():
             elements[name].update(items)
         for ports in self._fragments.values():
@@ -143,15 +168,7 @@ class Program:
                     elements[name][key] = verdict
         for name, key in self._owners:
             elements[name][key] = None
-        used = sorted(name for name, count in self._users.items() if count)
-        chains = {name: self._class_chain(name) for name in used}
-        return Ruleset(
-            self.settings.family,
-            names.TABLE,
-            {**chains, **base_chains(self.settings)},
-            dict(SETS),
-            elements,
-        )
+        return desired
 
     def vocabulary(self, chains: Iterable[str]) -> Iterable[Rule]:
         """Every rule that could be ours in a table with these chains."""
@@ -185,9 +202,11 @@ class Program:
             self._note_exclusive(old, new)
         users = self._users
         if old is not None:
+            self.endpoints -= len(old.targets)
             for chain in old.chains():
                 users[chain] -= 1
         if new is not None:
+            self.endpoints += len(new.targets)
             for chain in new.chains():
                 users[chain] += 1
         if old is None or new is None or old.shared != new.shared:
