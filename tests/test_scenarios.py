@@ -5,6 +5,7 @@ The same files are played with real packets in ``netns/test_scenarios_kernel.py`
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,7 @@ from netproxy.errors import DataplaneError
 from netproxy.model.events import Event
 from netproxy.model.ip import Family
 from netproxy.nft.fake import FakeTable
+from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
 from netproxy.nft.transaction import Transaction
 from tests.scenario_file import ScenarioFile
 from tests.scenarios.judges import Judge, Oracle, Tracer, deviations
@@ -23,7 +25,7 @@ from tests.scenarios.tellings import TELLINGS, Life, as_written, object_by_objec
 STORIES = read_stories()
 SEEDS = range(5)
 REFUSED = 0.1
-"""The share of commits that fail."""
+"""The share of reads and commits that fail."""
 
 every_story = pytest.mark.parametrize("story", STORIES, ids=[s.path.stem for s in STORIES])
 every_telling = pytest.mark.parametrize("telling", TELLINGS.values(), ids=TELLINGS.keys())
@@ -49,7 +51,6 @@ def test_packets_fare_as_the_file_says(
 def test_elements_are_the_golden_ones(story: Story, update_golden: bool) -> None:
     (life,) = as_written(story)
     tracer = Tracer(story)
-    tracer.proxier.apply_events(life[0].events[-1:])  # Listed
     tracer.tell([event for chapter in life for event in chapter.events])
     elements = tracer.elements()
     if update_golden:
@@ -96,17 +97,24 @@ def test_a_restart_after_every_step_writes_nothing(
 
 
 class _Moody(FakeTable):
-    """A kernel that refuses some commits, after which it holds what it held before."""
+    """A kernel that now and then will neither be read nor changed, and is as it was before."""
 
     def __init__(self, family: Family, dice: random.Random) -> None:
         super().__init__(family)
         self._dice = dice
         self.is_well = False
 
+    def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:
+        self._refuse("read")
+        return super().read(vocabulary, sets)
+
     def commit(self, transaction: Transaction) -> None:
-        if not self.is_well and self._dice.random() < REFUSED:
-            raise DataplaneError(operation="commit", subject="a batch", errno=12)
+        self._refuse("commit")
         super().commit(transaction)
+
+    def _refuse(self, operation: str) -> None:
+        if not self.is_well and self._dice.random() < REFUSED:
+            raise DataplaneError(operation=operation, subject="a table", errno=errno.ENOMEM)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
