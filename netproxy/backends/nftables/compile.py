@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.names import ClassChain, ClassKind
-from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan
+from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
 from netproxy.model.ip import pack_address
 from netproxy.model.names import ServicePortName
-from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port, pack_target
+from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port
 from netproxy.nft.expr import DROP, Verdict, goto
 
 _REJECT = goto(names.REJECT)
@@ -107,8 +107,8 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
         plan: What to do.
         before: What stands there now; its indexes are kept where possible.
     """
-    targets = [pack_target(address, port) for address, port, _ in plan.targets]
-    local_targets = [pack_target(address, port) for address, port, _ in plan.local_targets]
+    targets = _pack(plan.targets)
+    local_targets = _pack(plan.local_targets)
     placed: list[Placed] = []
     elements: list[tuple[str, bytes, Verdict]] = []
     shared: list[tuple[str, bytes]] = []
@@ -139,6 +139,12 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
         elements=tuple(elements),
         shared=tuple(shared),
     )
+
+
+def _pack(targets: Iterable[Target]) -> list[bytes]:
+    """Address and port as the value of an endpoints map."""
+    ports = {port: pack_port(port) for _, port, _ in targets}
+    return [pack_address(address) + ports[port] for address, port, _ in targets]
 
 
 def _where(frontend: Frontend, for_address: str, for_nodeport: str) -> str:
