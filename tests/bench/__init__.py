@@ -1,0 +1,1 @@
+"""Measurements: ``./dev bench``. They say how fast, never whether it is right."""
