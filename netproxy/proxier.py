@@ -98,8 +98,9 @@ class Proxier:
 
     def apply_events(self, events: Iterable[Event]) -> None:
         """Take events in; the kernel is not touched before ``sync``."""
-        for event in events:
-            self._store.apply(event)
+        with _collector_paused():
+            for event in events:
+                self._store.apply(event)
 
     @property
     def is_listed(self) -> bool:
