@@ -182,6 +182,15 @@ def test_neighbours_of_special_networks_are_ordinary(address: str) -> None:
     assert only(endpoint_slice({"addresses": [address]})).endpoints[0].address == address
 
 
+def test_names_of_slices_may_be_long() -> None:
+    def named(length: int) -> dict[str, Any]:
+        labels = {"kubernetes.io/service-name": "web"}
+        return endpoint_slice(metadata={"name": "n" * length, "labels": labels})
+
+    assert only(named(253)).name == "n" * 253
+    assert [d.field for d in parse_object(named(254)).diagnostics] == ["metadata.name"]
+
+
 def test_ports_without_number_are_no_ports() -> None:
     assert only(endpoint_slice(ports=[{"name": "a", "port": None}, {"name": "b"}])).ports == ()
 

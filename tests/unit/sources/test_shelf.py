@@ -433,6 +433,20 @@ def test_unchanged_files_are_not_read_again(
     assert words(found.refresh().events) == ["+a"], "same time and size, another inode"
 
 
+def test_files_that_were_not_touched_are_not_even_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.yaml", service("a"))
+    found = Shelf([str(tmp_path)])
+    found.refresh()
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf.hashlib, "sha256", _refuse)  # type: ignore[attr-defined]
+        assert found.refresh() == ((), ())
+        write(tmp_path / "a.yaml", service("a"))
+        with pytest.raises(PermissionError):
+            found.refresh()
+
+
 def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", service("a"))
     stream = io.BytesIO(service("web").encode())
