@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import reprlib
 
 from netproxy.model.diagnostic import Diagnostic, Severity
 from netproxy.model.ip import IPAddress, Prefix, parse_address, parse_prefix
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LONGEST_ADDRESS = 64
+"""An IPv6 address with its prefix length has 43 characters; blanks are tolerated."""
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
@@ -31,6 +34,9 @@ class Findings:
 
     def address(self, field: str, text: str) -> IPAddress | None:
         """The canonical address; None, with an error, when the text is none."""
+        if len(text) > _LONGEST_ADDRESS:
+            self.error(field, f"{shorten(text)} is not an IP address; give one such as 10.0.0.1")
+            return None
         try:
             address = parse_address(text.strip())
         except ValueError as error:
@@ -44,6 +50,9 @@ class Findings:
 
     def prefix(self, field: str, text: str) -> Prefix | None:
         """The network; None, with an error, when the text is none."""
+        if len(text) > _LONGEST_ADDRESS:
+            self.error(field, f"{shorten(text)} is not a prefix such as 10.0.0.0/8")
+            return None
         try:
             return parse_prefix(text)
         except ValueError as error:
@@ -57,7 +66,9 @@ class Findings:
                 self.error(field, "is missing; a port number between 1 and 65535 is needed")
             return 0
         if not 1 <= number <= 65535:
-            self.error(field, f"{number} is no port number; it must be between 1 and 65535")
+            self.error(
+                field, f"{shorten(number)} is no port number; it must be between 1 and 65535"
+            )
             return 0
         return number
 
@@ -101,5 +112,24 @@ class Findings:
 
 def shorten(value: object) -> str:
     """A value as it is shown in a message: quoted, on one line, not longer than people read."""
-    text = repr(value)
+    if isinstance(value, str):
+        text = repr(value[:80])
+    elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        text = "a number of too many digits"  # which Python would refuse to print
+    elif isinstance(value, dict | list):
+        text = _BRIEF.repr(value)  # aliases make small documents that are large when written out
+    else:
+        text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+class _Brief(reprlib.Repr):
+    """Writes out no more of a value than a message shows."""
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 - reprlib's signature
+        return "…" if x.bit_length() > _MOST_BITS else repr(x)
+
+
+_MOST_BITS = 128
+_BRIEF = _Brief()
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict = 2, 4, 4

@@ -141,6 +141,9 @@ def _parse_kind(raw: dict[Any, Any], kind: str, found: Findings) -> list[ModelOb
         field, message = explain(error)
         found.error(field, message)
         return []
+    except UnicodeEncodeError:
+        found.error("", "holds half a character: an escape such as \\ud800 without its other half")
+        return []
     return parse_typed(typed, kind, found, parser)
 
 
@@ -177,7 +180,8 @@ def parse_typed(
 def explain(error: msgspec.ValidationError) -> tuple[str, str]:
     """(field, message) of a type error; the library appends where: " - at `$.spec.ports[0]`"."""
     message, _, where = str(error).partition(" - at `")
-    field = where.rstrip("`").removeprefix("$").lstrip(".")
+    # Of a key that is no text it says: at `key` in `$.metadata.labels`.
+    field = where.rstrip("`").removeprefix("key` in `").removeprefix("$").lstrip(".")
     return field, message[:1].lower() + message[1:]
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from netproxy.model import api
 from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.findings import Findings
-from netproxy.model.ip import Family, IPAddress, family_of
+from netproxy.model.ip import Family, IPAddress, family_of, parse_prefix
 from netproxy.model.names import ServiceKey
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _FAMILIES = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
 _NO_HINTS: frozenset[str] = frozenset()
 _NO_CONDITIONS = api.Conditions()
+_LINK_LOCAL = parse_prefix("fe80::/10")
 _SPECIAL = ("0.0.0.0", "::", "::1")  # noqa: S104 - nothing is bound to it
 
 
@@ -82,8 +83,8 @@ def _usable_address(field: str, text: str, found: Findings) -> IPAddress | None:
     address = found.address(field, text)
     if address is None:
         return None
-    is_special = address in _SPECIAL or address.startswith(("127.", "169.254.", "fe80:"))
-    if is_special:
+    is_special = address in _SPECIAL or address.startswith(("127.", "169.254."))
+    if is_special or (address.startswith("fe") and _LINK_LOCAL.contains(address)):
         found.error(field, f"{address} is a loopback, link-local or unspecified address")
         return None
     return address

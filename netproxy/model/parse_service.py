@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netproxy.model import api
 from netproxy.model.events import ModelObject
-from netproxy.model.findings import Findings
+from netproxy.model.findings import Findings, shorten
 from netproxy.model.ip import IPAddress, Prefix, family_of
 from netproxy.model.names import ServiceKey
 from netproxy.model.service import IgnoredService, Service, ServicePort, TrafficPolicy
@@ -177,7 +177,7 @@ def _affinity(spec: api.ServiceSpec, found: Findings) -> int:
     if not 1 <= timeout <= 86400:
         found.error(
             "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
-            f"{timeout} is not between 1 and 86400 seconds",
+            f"{shorten(timeout)} is not between 1 and 86400 seconds",
         )
         return 0
     return timeout

@@ -82,8 +82,11 @@ def read_documents(data: bytes, path: str) -> list[object]:
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())[:120]
         raise ManifestError(path=path, problem=f"is neither YAML nor JSON: {problem}") from None
-    except (RecursionError, ValueError) as error:
-        problem = _TOO_DEEP if isinstance(error, RecursionError) else f"cannot be read: {error}"
+    except RecursionError:
+        raise ManifestError(path=path, problem=_TOO_DEEP) from None
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        # What PyYAML's constructors raise for tags that do not fit their values.
+        problem = f"cannot be read: {type(error).__name__}: {str(error)[:80]}"
         raise ManifestError(path=path, problem=problem) from None
 
 
@@ -93,18 +96,27 @@ def _read_json(text: str) -> list[object] | None:
         return [msgspec.json.decode(text)]
     except (msgspec.DecodeError, RecursionError):
         pass
-    decoder = json.JSONDecoder()
-    found: list[object] = []
-    position = 0
     try:
-        while position < len(text):
-            value, position = decoder.raw_decode(text, position)
-            found.append(value)
-            while position < len(text) and text[position].isspace():
-                position += 1
+        return [value for value, _, _ in _json_values(text) if value is not None]
     except ValueError:
         return None
-    return found
+
+
+def _json_values(text: str) -> Iterator[tuple[object, int, int]]:
+    """(value, start, end) of JSON values that stand one after the other.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    decoder = json.JSONDecoder()
+    position = 0
+    while position < len(text):
+        if text[position].isspace():
+            position += 1
+            continue
+        value, end = decoder.raw_decode(text, position)
+        yield value, position, end
+        position = end
 
 
 _LONG_START = re.compile(r"^[ \t?:-]{200}", re.MULTILINE)
@@ -143,12 +155,34 @@ def find_lines(data: bytes, places: list[tuple[int, str]]) -> list[int]:
         A line for each place, 0 where it cannot be told.
     """
     try:
-        if _may_be_deep(data.decode("utf-8-sig")):
-            _check_depth(data.decode("utf-8-sig"), "")
-        nodes = [n for n in yaml.compose_all(data, _Loader) if not _is_null(n)]
-    except (yaml.YAMLError, ManifestError, ValueError):
+        nodes = list(_compose(data.decode("utf-8-sig")))
+    except (yaml.YAMLError, ManifestError, RecursionError, ValueError):
         return [0] * len(places)
-    return [_line_of(nodes[n], field) if n < len(nodes) else 0 for n, field in places]
+    lines = []
+    for number, field in places:
+        node, line_before = nodes[number] if number < len(nodes) else (None, 0)
+        lines.append(line_before + _line_of(node, field) if node is not None else 0)
+    return lines
+
+
+def _compose(text: str) -> Iterator[tuple[yaml.Node, int]]:
+    """The documents with marks, each with the number of lines before its text."""
+    if _may_be_deep(text):
+        _check_depth(text, "")
+    try:
+        pieces = [(s, e) for value, s, e in _json_values(text) if value is not None]
+    except (ValueError, RecursionError):
+        pieces = []
+    if len(pieces) > 1:
+        # To YAML, JSON values one after the other are not several documents.
+        for start, end in pieces:
+            node = yaml.compose(text[start:end], _Loader)
+            if node is not None:
+                yield node, text.count("\n", 0, start)
+        return
+    for node in yaml.compose_all(text, _Loader):
+        if not _is_null(node):
+            yield node, 0
 
 
 def _is_null(node: yaml.Node | None) -> bool:

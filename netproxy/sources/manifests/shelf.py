@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -51,6 +52,8 @@ class _File(NamedTuple):
     """Subject → what it became: an Endpoints object becomes several slices."""
     diagnostics: tuple[Diagnostic, ...]
     complete: bool
+    is_known: bool = False
+    """Some version of it could be read."""
 
 
 _NOTHING = _File(None, b"", {}, (), complete=True)
@@ -75,6 +78,8 @@ class Shelf:
         self._troubles: dict[str, Diagnostic] = {}
         """Paths that could not be listed."""
         self._stdin: bytes | None = None
+        self._out_of_reach: set[str] = set()
+        """Files of directories that are gone: they still say what they last said."""
         self.objects: dict[ObjectKey, ModelObject] = {}
         """The current objects, each key once."""
         self.diagnostics: tuple[Diagnostic, ...] = ()
@@ -88,10 +93,18 @@ class Shelf:
     def _has_listed(self, path: str) -> bool:
         return any(name.startswith(path.rstrip("/") + "/") for name in self._files)
 
-    def refresh(self) -> Batch:
-        """Look at every file again; returns what changed."""
+    def refresh(self, settled_s: float = 0.0) -> Batch:
+        """Look at every file again; returns what changed.
+
+        Args:
+            settled_s: Leave files alone that were written to within so many seconds: nobody has
+                said that their writer is done.
+        """
         present = self._list()
-        self._files = {name: self._look(name) for name in present}
+        self._files = {
+            name: self._files[name] if name in self._out_of_reach else self._look(name, settled_s)
+            for name in present
+        }
         objects, duplicates = self._merge()
         events: list[Event] = [
             Upsert(obj) for key, obj in objects.items() if self.objects.get(key) != obj
@@ -115,6 +128,7 @@ class Shelf:
     def _list(self) -> list[str]:
         """All files, in the order of the paths; of a path that is gone, those known before."""
         self._troubles = {}
+        self._out_of_reach = set()
         names: list[str] = []
         for path in self._paths:
             if path == STDIN or not os.path.isdir(path):
@@ -122,23 +136,26 @@ class Shelf:
                 known = [name for name in self._files if name.startswith(prefix)]
                 if known:  # it was a directory
                     self._troubles[path] = _trouble(path, "is gone; its last good state stays")
+                    self._out_of_reach.update(known)
                 names += known or [path]
                 continue
             try:
                 entries = sorted(os.listdir(path))
             except OSError as error:
                 self._troubles[path] = _trouble(path, f"cannot be listed: {error.strerror}")
-                names += [n for n in self._files if n.startswith(path.rstrip("/") + "/")]
+                known = [n for n in self._files if n.startswith(path.rstrip("/") + "/")]
+                self._out_of_reach.update(known)
+                names += known
                 continue
             chosen = [e for e in entries if e.endswith(SUFFIXES) and not e.startswith(".")]
             names += [os.path.join(path, entry) for entry in chosen]
         return list(dict.fromkeys(names))
 
-    def _look(self, name: str) -> _File:
+    def _look(self, name: str, settled_s: float) -> _File:
         """What a file says now; what it said before where it has not changed or is broken."""
         before = self._files.get(name, _NOTHING)
         try:
-            stamp, data = self._read(name, before)
+            stamp, data = self._read(name, before, settled_s)
         except FileNotFoundError:
             if name not in self._paths:
                 return _NOTHING  # it vanished from its directory while we looked
@@ -149,17 +166,18 @@ class Shelf:
             return before
         digest = hashlib.sha256(data).digest()
         if digest == before.digest:
-            return before._replace(stamp=stamp)
+            return before._replace(stamp=stamp)  # what is wrong with it still is
         try:
             documents = read_documents(data, name)
         except ManifestError as error:
             text = error.message.partition(": ")[2]
-            return _keep(before, stamp, _trouble(name, text, error.line or 0))._replace(
-                digest=digest
-            )
+            trouble = _trouble(name, text, error.line or 0)
+            return _keep(before, stamp, trouble)._replace(digest=digest)
         return _parse_file(name, data, documents, before)._replace(stamp=stamp, digest=digest)
 
-    def _read(self, name: str, before: _File) -> tuple[tuple[int, int, int] | None, bytes | None]:
+    def _read(
+        self, name: str, before: _File, settled_s: float
+    ) -> tuple[tuple[int, int, int] | None, bytes | None]:
         """The content, or None when the file has not been touched since."""
         if name == STDIN:
             if self._stdin is None:
@@ -174,6 +192,8 @@ class Shelf:
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp == before.stamp:
                 return stamp, None
+            if before.is_known and settled_s and time.time() - status.st_mtime < settled_s:
+                return before.stamp, None
             return stamp, file.read()
 
     def _merge(self) -> tuple[dict[ObjectKey, ModelObject], list[Diagnostic]]:
@@ -200,8 +220,12 @@ def _trouble(path: str, message: str, line: int = 0) -> Diagnostic:
 
 def _keep(before: _File, stamp: tuple[int, int, int] | None, trouble: Diagnostic) -> _File:
     """The last good state of a file, with what is wrong with its present one."""
-    is_known = before.digest != b"" and (before.complete or bool(before.objects))
-    return before._replace(stamp=stamp, diagnostics=(trouble,), complete=is_known)
+    return before._replace(
+        stamp=stamp,
+        digest=b"",  # the same content, once it can be read again, is news
+        diagnostics=(trouble,),
+        complete=before.is_known and before.complete,
+    )
 
 
 def _parse_file(name: str, data: bytes, documents: list[object], before: _File) -> _File:
@@ -235,6 +259,7 @@ def _parse_file(name: str, data: bytes, documents: list[object], before: _File) 
             d._replace(path=name, line=line) for (_, d), line in zip(located, lines, strict=True)
         ),
         complete=lost <= kept.keys(),
+        is_known=True,
     )
 
 
@@ -244,9 +269,9 @@ def first_events(shelf: Shelf) -> Batch:
     return Batch((*batch.events, Listed(shelf.complete)), batch.diagnostics)
 
 
-def next_events(shelf: Shelf, *, was_complete: bool) -> Batch:
+def next_events(shelf: Shelf, *, was_complete: bool, settled_s: float = 0.0) -> Batch:
     """A later batch; Listed once more when what was missing has come."""
-    batch = shelf.refresh()
+    batch = shelf.refresh(settled_s)
     if shelf.complete and not was_complete:
         return Batch((*batch.events, Listed()), batch.diagnostics)
     return batch

@@ -15,6 +15,8 @@ LOOK_ROUND_S = 10.0
 """inotify hears nothing on some network file systems, and nothing of what a symlink points to."""
 _QUIET_S, _PATIENCE_S = 0.005, 0.1
 """A burst of events is taken as one change: after so much silence, or when it goes on so long."""
+_SETTLED_S = 1.0
+"""A file that was written to this lately, without a word that it is closed, is left to itself."""
 _MASK = (
     Mask.CLOSE_WRITE
     | Mask.CREATE
@@ -45,9 +47,14 @@ async def watch_manifests(
         watched.follow(shelf.directories())
         yield await asyncio.to_thread(first_events, shelf)
         while True:
-            await _wait_for_change(inotify, look_round_s)
+            was_heard = await _wait_for_change(inotify, look_round_s)
             watched.follow(shelf.directories())
-            batch = await asyncio.to_thread(next_events, shelf, was_complete=shelf.complete)
+            batch = await asyncio.to_thread(
+                next_events,
+                shelf,
+                was_complete=shelf.complete,
+                settled_s=0.0 if was_heard else min(_SETTLED_S, look_round_s / 2),
+            )
             if batch.events or batch.diagnostics:
                 yield batch
 
@@ -72,20 +79,25 @@ class _Watched:
                     self._inodes[there] = inode
 
 
-async def _wait_for_change(inotify: Inotify, look_round_s: float) -> None:
-    """Return when something changed and the burst is over, or after the look-round interval."""
+async def _wait_for_change(inotify: Inotify, look_round_s: float) -> bool:
+    """Return when something changed and the burst is over, or after the look-round interval.
+
+    Returns:
+        Whether anything was heard.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + look_round_s
     while True:
         event = await _next_event(inotify, deadline - loop.time())
         if event is None:
-            return
+            return False
         if _matters(event):
             break
     until = loop.time() + _PATIENCE_S
     while (left := min(_QUIET_S, until - loop.time())) > 0:
         if await _next_event(inotify, left) is None:
-            return
+            break
+    return True
 
 
 async def _next_event(inotify: Inotify, timeout_s: float) -> Event | None:

@@ -169,7 +169,6 @@ def test_only_the_bad_endpoint_is_lost(bad: dict[str, Any], expected: str) -> No
 
 
 @pytest.mark.parametrize("address", ["fe90::1", "febf::1"])
-@pytest.mark.xfail(strict=True, reason="link-local is fe80::/10, only fe80: is looked for")
 def test_all_of_the_link_local_network_is_refused(address: str) -> None:
     raw = endpoint_slice({"addresses": [address]}, addressType="IPv6")
     assert complaints(raw) == [

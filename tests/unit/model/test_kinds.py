@@ -278,7 +278,6 @@ def test_one_line_shortens() -> None:
     assert one_line("a\r\n\tb\u2029") == "a???b?"
 
 
-@pytest.mark.xfail(strict=True, reason="repr of the whole is made before it is cut")
 def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
     import tracemalloc
 

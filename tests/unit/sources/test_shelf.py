@@ -224,7 +224,6 @@ def test_a_named_file_that_is_gone_keeps_its_last_good_state(tmp_path: Path) -> 
     assert (found.diagnostics, _port(found)) == ((), 81)
 
 
-@pytest.mark.xfail(strict=True, reason="the digest is that of the good version: taken as no change")
 def test_a_named_file_that_comes_back_as_it_was_is_no_longer_missed(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     write(file, service("web"))
@@ -255,12 +254,6 @@ def test_a_file_that_vanishes_while_the_directory_is_read(
     assert (names(found), found.diagnostics, found.complete) == (["a"], (), True)
 
 
-GONE = pytest.mark.xfail(
-    strict=True, reason="each file is looked for once more and counts as vanished: all is deleted"
-)
-
-
-@GONE
 @pytest.mark.parametrize("how", ["removed", "moved"])
 def test_a_directory_that_is_gone_keeps_its_last_good_state(tmp_path: Path, how: str) -> None:
     sub = tmp_path / "dir"
@@ -335,7 +328,6 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (names(never), never.diagnostics, never.complete) == (["a"], (), True)
 
 
-@pytest.mark.xfail(strict=True, reason="the digest is that of the good version: taken as no change")
 def test_a_file_that_may_be_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.yaml", service("a"))
     found = Shelf([str(tmp_path)])

@@ -270,7 +270,6 @@ def test_a_directory_made_anew_is_listened_to_again(tmp_path: Path, look_round_s
     play(scene, watched, look_round_s=look_round_s)
 
 
-@pytest.mark.xfail(strict=True, reason="every file of a directory that is gone counts as deleted")
 def test_a_directory_that_is_gone_deletes_nothing(tmp_path: Path) -> None:
     watched = tmp_path / "dir"
     watched.mkdir()
