@@ -116,28 +116,29 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
     counts = len(targets), len(local_targets)
     for frontend in plan.frontends:
         kind, address, port, _, is_local_only, has_short_circuit = frontend
-        if kind is FrontendKind.NODE_PORT:
+        if kind is _NODE_PORT:
             prefix = suffix + pack_port(port)
         else:
             packed = pack_address(address)
             prefix = packed + suffix + pack_port(port)
-            if kind is FrontendKind.CLUSTER_IP:
+            if kind is _CLUSTER_IP:
                 shared.append((names.CLUSTER_IPS, packed))
         elements += _verdicts(frontend, prefix, *counts)
-        where = _where(frontend, names.ENDPOINTS, names.NODEPORT_ENDPOINTS)
+        where = names.NODEPORT_ENDPOINTS if kind is _NODE_PORT else names.ENDPOINTS
         if targets and (not is_local_only or has_short_circuit):
             placed.append(Placed(where, prefix, is_local=False))
         if local_targets and is_local_only:
             placed.append(Placed(where, prefix, is_local=True))
-    local = {t for t, target in zip(targets, plan.targets, strict=True) if target.is_local}
-    shared += _hairpins(sorted(local.union(local_targets)), suffix)
+    local = [packed for packed, (_, _, here) in zip(targets, plan.targets, strict=True) if here]
+    if local or local_targets:
+        shared += _hairpins(dict.fromkeys((*local, *local_targets)), suffix)
     return Fragment(
-        owner=plan.name,
-        targets=place_targets(before.targets if before else (), targets),
-        local_targets=place_targets(before.local_targets if before else (), local_targets),
-        placed=tuple(placed),
-        elements=tuple(elements),
-        shared=tuple(shared),
+        plan.name,
+        place_targets(before.targets if before else (), targets),
+        place_targets(before.local_targets if before else (), local_targets),
+        tuple(placed),
+        tuple(elements),
+        tuple(shared),
     )
 
 
@@ -147,8 +148,12 @@ def _pack(targets: Iterable[Target]) -> list[bytes]:
     return [pack_address(address) + ports[port] for address, port, _ in targets]
 
 
+_NODE_PORT, _CLUSTER_IP = FrontendKind.NODE_PORT, FrontendKind.CLUSTER_IP
+_FORWARD = Action.FORWARD
+
+
 def _where(frontend: Frontend, for_address: str, for_nodeport: str) -> str:
-    return for_nodeport if frontend.kind is FrontendKind.NODE_PORT else for_address
+    return for_nodeport if frontend.kind is _NODE_PORT else for_address
 
 
 _CLASS_KINDS = {
@@ -163,6 +168,7 @@ _CLASS_KINDS = {
     (FrontendKind.NODE_PORT, True): ClassKind.NODEPORT_LOCAL,
 }
 
+_CLUSTER, _CLUSTER_LOCAL = ClassKind.CLUSTER, ClassKind.CLUSTER_LOCAL
 _gotos: dict[tuple[ClassKind, int], Verdict] = {}
 
 
@@ -178,6 +184,13 @@ def _verdicts(
     frontend: Frontend, prefix: bytes, targets: int, local_targets: int
 ) -> Iterable[tuple[str, bytes, Verdict]]:
     """The entries of one frontend in the verdict maps."""
+    if frontend.kind is _CLUSTER_IP and frontend.action is _FORWARD:
+        # Nearly every frontend of a cluster.
+        is_local = frontend.is_local_only
+        class_kind = _CLUSTER_LOCAL if is_local else _CLUSTER
+        goto_class = _goto_class(class_kind, local_targets if is_local else targets)
+        yield names.SERVICE_IPS, prefix, goto_class
+        return
     kind = _CLASS_KINDS[frontend.kind, frontend.is_local_only]
     serves_outside = frontend.action is Action.FORWARD
     if serves_outside or frontend.has_short_circuit:
