@@ -56,8 +56,6 @@ def changes(services: int, count: int) -> Figures:
         membership.append(_timed(proxier, fewer))
         membership.append(_timed(proxier, world.slice_of(service)))
         exchange.append(_timed(proxier, world.slice_of(service, exchanged=number + 1)))
-        if number % 50 == 0:
-            proxier.tidy()
     return {
         "p50_ms": statistics.median(membership) * 1000,
         "p99_ms": _percentile(membership, 99) * 1000,
