@@ -56,7 +56,7 @@ VERBS = {
 _EPILOG = """\b
 Exit codes:
   0    done; for diff: nothing to change
-  1    diff: there is something to change
+  1    diff: there is something to change; demo: a connection failed
   2    a flag, a setting or a manifest is wrong
   3    a source of objects cannot be reached
   4    not possible here: no root, no nf_tables
