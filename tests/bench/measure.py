@@ -19,12 +19,12 @@ from pathlib import Path
 from netproxy.backends.nftables.names import TABLE
 from netproxy.kernel.nftables import Tables
 from netproxy.model.events import Event, Listed, Upsert
-from netproxy.model.ip import Family, IPAddress
+from netproxy.model.ip import Family
 from netproxy.model.parse import parse_object
 from netproxy.nft.fake import FakeTable
 from netproxy.proxier import Proxier
 from netproxy.render.nftables import render_ruleset
-from tests.bench import world
+from tests.bench import path, world
 
 Figures = dict[str, float]
 
@@ -44,26 +44,41 @@ def nft_text(services: int) -> Figures:
     return {"seconds": _load(text), "megabytes": len(text) / 1e6}
 
 
-def changes(services: int, count: int) -> Figures:
-    """One endpoint less, one more, one exchanged; event → kernel committed."""
+def changes(services: int, count: int, tidy_every: int) -> Figures:
+    """One endpoint less and one more, of random Services; event → kernel committed.
+
+    Before every so many Services the chains that nobody uses are deleted, as the daemon does in
+    a pause. The change that follows has to make its class chain again.
+    """
     proxier, _ = _programmed(world.cluster(services))
     dice = random.Random(1)
-    membership: list[float] = []
-    exchange: list[float] = []
+    tidied: list[float] = []
+    busy: list[float] = []
     for number in range(count):
         service = dice.randrange(services)
+        is_tidied = number % tidy_every == 0
+        if is_tidied:
+            proxier.tidy()
         fewer = world.slice_of(service, world.ENDPOINTS - 1)
-        membership.append(_timed(proxier, fewer))
-        membership.append(_timed(proxier, world.slice_of(service)))
-        exchange.append(_timed(proxier, world.slice_of(service, exchanged=number + 1)))
+        (tidied if is_tidied else busy).append(_timed(proxier, fewer))
+        busy.append(_timed(proxier, world.slice_of(service)))
     return {
-        "p50_ms": statistics.median(membership) * 1000,
-        "p99_ms": _percentile(membership, 99) * 1000,
-        "max_ms": max(membership) * 1000,
-        "exchange_p50_ms": statistics.median(exchange) * 1000,
-        "exchange_p99_ms": _percentile(exchange, 99) * 1000,
-        "changes": float(len(membership)),
+        **_in_milliseconds(tidied + busy),
+        **{f"tidied_{name}": value for name, value in _in_milliseconds(tidied).items()},
+        **{f"busy_{name}": value for name, value in _in_milliseconds(busy).items()},
+        "changes": float(len(tidied) + len(busy)),
     }
+
+
+def exchanges(services: int, count: int) -> Figures:
+    """One endpoint exchanged for another, of random Services."""
+    proxier, _ = _programmed(world.cluster(services))
+    dice = random.Random(1)
+    times = [
+        _timed(proxier, world.slice_of(dice.randrange(services), exchanged=number))
+        for number in range(1, count + 1)
+    ]
+    return {**_in_milliseconds(times), "changes": float(count)}
 
 
 def restart(services: int) -> Figures:
@@ -84,68 +99,53 @@ def restart(services: int) -> Figures:
 
 
 def memory(services: int) -> Figures:
-    """Resident memory of a process that has read, programmed and keeps so many Services."""
+    """Resident memory of a process that has read, programmed and keeps so many Services.
+
+    Each object comes out of JSON of its own, so that no two share a string that only this
+    program would share.
+    """
     events: list[Event] = []
     for document in world.manifests(services):
-        events += (Upsert(obj) for obj in parse_object(document).objects)
+        events += (Upsert(o) for o in parse_object(json.loads(json.dumps(document))).objects)
     proxier, _ = _programmed([*events, Listed()])
     del events
     gc.collect()
-    resident = next(
-        line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line
-    )
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
     assert proxier.is_listed
-    return {"megabytes": int(resident.split()[1]) / 1024}
+    return {
+        "megabytes": int(status["VmRSS"].split()[0]) / 1024,
+        "peak_megabytes": int(status["VmHWM"].split()[0]) / 1024,
+    }
 
 
-def yardstick(services: int) -> Figures:
-    """A chain for each Service: loaded, then one Service changed."""
-    load = _load("".join(world.chain_per_service(services)))
-    change = [
-        _load("".join(world.service_chain(services // 2, endpoints)))
+def yardstick(services: int, limit_s: int) -> Figures:
+    """A chain for each Service: loaded, then one Service changed, again and again."""
+    load = _load("".join(world.chain_per_service(services)), limit_s)
+    dice = random.Random(1)
+    times = [
+        _load("".join(world.service_chain(service, endpoints)), limit_s)
+        for service in dice.sample(range(services), 5)
         for endpoints in (world.ENDPOINTS - 1, world.ENDPOINTS)
     ]
-    return {"load_seconds": load, "change_ms": statistics.median(change) * 1000}
+    return {"load_seconds": load, "change_ms": statistics.median(times) * 1000}
 
 
-def packet_path(few: int, many: int) -> Figures:
-    """Nanoseconds of a first packet's way through a node, with few and with many Services.
+def packets_to_one(few: int, many: int) -> Figures:
+    """First packets to one Service, with few and with many Services beside it."""
+    return path.compare(_nodes(few, many, 1), dict.fromkeys(("bare", "few", "many"), 1))
 
-    Frames are put into a node's cable; the kernel takes each through all hooks before the send
-    returns. Two nodes are measured in turn, so that whatever else the machine does hits both.
-    """
-    from netproxy.core.packet import Packet
-    from tests.netns.packets import build_packet
-    from tests.netns.scenery import Interface, inject, open_cable
-    from tests.netns.stage import Stage
 
-    stages = {n: Stage([Interface("eth0", ("192.168.0.2/24",))]) for n in (few, many)}
-    cables = {}
-    for count, stage in stages.items():
-        stage.node.call(lambda count=count: _programmed(world.cluster(count)))  # type: ignore[misc]
-        cables[count] = stage.world.call(lambda: open_cable("eth0"))
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    destination = world.cluster_ip(3)
-    rounds: dict[int, list[float]] = {few: [], many: []}
-    for turn in range(24):
-        source = IPAddress(f"10.200.{turn}.1")
-        packet = Packet(source, destination, "TCP", 80, "eth0")
-        frames = [build_packet(packet, source_port=20000 + i, tag=i) for i in range(1000)]
-        for count in (few, many) if turn % 2 else (many, few):
-            cable = cables[count]
-            started = time.perf_counter()
-            for frame in frames:
-                inject(cable, 0, "eth0", frame)
-            rounds[count].append((time.perf_counter() - started) / len(frames))
-    ratios = [m / f for f, m in zip(rounds[few], rounds[many], strict=True)]
-    for stage in stages.values():
-        stage.close()
+def packets_to_all(few: int, many: int) -> Figures:
+    """First packets to all of few or of many Services: each finds its part of the maps cold."""
+    return path.compare(_nodes(few, many, many), {"bare": many, "few": few, "many": many})
+
+
+def _nodes(few: int, many: int, bare: int) -> dict[str, Callable[[], object]]:
     return {
-        "few_us": statistics.median(rounds[few]) * 1e6,
-        "many_us": statistics.median(rounds[many]) * 1e6,
-        "ratio": statistics.median(ratios),
-        "ratio_low": _percentile(ratios, 25),
-        "ratio_high": _percentile(ratios, 75),
+        "bare": lambda: _load(path.bare_rule(bare)),
+        "few": lambda: _programmed(world.cluster(few)),
+        "many": lambda: _programmed(world.cluster(many)),
     }
 
 
@@ -168,15 +168,18 @@ def _timed(proxier: Proxier, new: object) -> float:
     return seconds
 
 
-def _load(text: str) -> float:
+def _load(text: str, limit_s: float | None = None) -> float:
     """Seconds that an nft process takes for a text."""
     started = time.perf_counter()
-    subprocess.run(["nft", "-f", "-"], input=text.encode(), check=True)
+    subprocess.run(["nft", "-f", "-"], input=text.encode(), check=True, timeout=limit_s)
     return time.perf_counter() - started
 
 
-def _percentile(values: list[float], percent: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+def _in_milliseconds(times: list[float]) -> Figures:
+    ordered = sorted(times)
+    rank = -(-99 * len(ordered) // 100) - 1  # the nearest rank that 99 % do not exceed
+    figures = {"p50": statistics.median(ordered), "p99": ordered[rank], "max": ordered[-1]}
+    return {f"{name}_ms": value * 1000 for name, value in figures.items()}
 
 
 MEASUREMENTS: dict[str, Callable[..., Figures]] = {
@@ -185,10 +188,12 @@ MEASUREMENTS: dict[str, Callable[..., Figures]] = {
         first_sync,
         nft_text,
         changes,
+        exchanges,
         restart,
         memory,
         yardstick,
-        packet_path,
+        packets_to_one,
+        packets_to_all,
     )
 }
 
