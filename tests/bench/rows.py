@@ -17,6 +17,8 @@ ROOT = Path(__file__).parent.parent.parent
 RUNS = 3
 _STARTS = 15
 _YARDSTICK_LIMIT_S = 120
+_LONG_S = 20
+"""A yardstick's load that took longer is not repeated."""
 _TIMEOUT_S = 200
 
 Figures = dict[str, Any]
@@ -106,12 +108,12 @@ def _first_sync_large() -> Result:
 
 
 def _changes() -> Result:
-    f = measure("changes", 10_000, 200, 50)
+    f = measure("changes", 10_000, 200, 25)
     return Result(
         f"median {f['p50_ms']:.1f} ms, p99 {f['p99_ms']:.1f} ms",
         f["p50_ms"] <= 5 and f["p99_ms"] <= 15,
-        f"{f['changes']:.0f} changes, unused chains deleted before every 100th; "
-        f"p99 of those in between {f['busy_p99_ms']:.1f} ms",
+        f"{f['changes']:.0f} changes, unused chains deleted before every 50th; "
+        f"without these p99 {f['busy_p99_ms']:.1f} ms",
         f,
     )
 
@@ -121,7 +123,7 @@ def _change_after_pause() -> Result:
     return Result(
         f"median {f['tidied_p50_ms']:.1f} ms, slowest {f['tidied_max_ms']:.1f} ms",
         None,
-        "40 changes; the class chain was deleted as unused and has to be made again",
+        "40 changes, each to a number of endpoints that no other service has: its chain is made",
         f,
     )
 
@@ -203,16 +205,23 @@ def _packets(kind: str) -> Result:
 
 
 def _yardstick(services: int) -> Result:
-    theirs = measure("yardstick", services, _YARDSTICK_LIMIT_S)
-    load, change = theirs["load_seconds"], theirs["change_ms"]
+    # The fastest load counts: the kernel walks long lists, and a busy machine makes that several
+    # times as slow. It must not make our layout look better than it is.
+    runs = [measure("yardstick", services, _YARDSTICK_LIMIT_S)]
+    while len(runs) < RUNS and runs[-1]["load_seconds"] < _LONG_S:
+        runs.append(measure("yardstick", services, _YARDSTICK_LIMIT_S))
+    loads = [run["load_seconds"] for run in runs]
+    change = min(run["change_ms"] for run in runs)
+    start = min(run["start_ms"] for run in runs)
     ours = statistics.median(_repeat("first_sync", services))
     our_change = measure("changes", services, 20, 20)["p50_ms"]
     return Result(
-        f"load {load:.2f} s, one change {change:.0f} ms",
+        f"load {min(loads):.2f} s, one change {change:.0f} ms",
         None,
-        f"{load / ours:.1f} and {change / our_change:.1f} times ours "
-        f"({ours:.2f} s, {our_change:.1f} ms); nft's start is in both; one load",
-        {**theirs, "our_seconds": ours, "our_change_ms": our_change},
+        f"{min(loads) / ours:.0f} and {change / our_change:.0f} times ours "
+        f"({ours:.2f} s, {our_change:.1f} ms); fastest of {len(runs)}, slowest load "
+        f"{max(loads):.2f} s; an nft process alone {start:.0f} ms",
+        {"runs": runs, "our_seconds": ours, "our_change_ms": our_change},
     )
 
 
