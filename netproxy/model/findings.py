@@ -12,6 +12,10 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LONGEST_ADDRESS = 64
 """An IPv6 address with its prefix length has 43 characters; blanks are tolerated."""
+_SPECIAL = ("0.0.0.0", "::", "::1")  # noqa: S104 - nothing is bound to it
+_LINK_LOCAL = (parse_prefix("fe80::/10"), parse_prefix("ff01::/16"), parse_prefix("ff02::/16"))
+_SUSPICIOUS = ("127.", "169.254.", "224.0.0.", "0.", "::", "fe", "ff")
+"""How such addresses begin; all others need no closer look."""
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
@@ -30,7 +34,9 @@ class Findings:
 
     @property
     def has_errors(self) -> bool:
-        return any(d.severity is Severity.ERROR for d in self.diagnostics)
+        return bool(self.diagnostics) and any(
+            d.severity is Severity.ERROR for d in self.diagnostics
+        )
 
     def address(self, field: str, text: str) -> IPAddress | None:
         """The canonical address; None, with an error, when the text is none."""
@@ -42,10 +48,29 @@ class Findings:
         except ValueError as error:
             self.error(field, f"{error}; give one such as 10.0.0.1 or fd00::1")
             return None
+        if address == text:
+            return address
         if ":" in text and ":" not in address:
             self.warn(field, f"{text!r} is an IPv4-mapped IPv6 address; read as {address}")
         elif ":" not in text and text.strip() != address:
             self.warn(field, f"{text!r} has leading zeros; read as {address}")
+        return address
+
+    def remote_address(self, field: str, text: str) -> IPAddress | None:
+        """An address that means the same place on every node.
+
+        Source: Kubernetes API: ValidateEndpointIP and the check of externalIPs.
+        """
+        address = self.address(field, text)
+        if address is None:
+            return None
+        if address.startswith(_SUSPICIOUS) and (
+            address in _SPECIAL
+            or address.startswith(("127.", "169.254.", "224.0.0."))
+            or any(p.contains(address) for p in _LINK_LOCAL)
+        ):
+            self.error(field, f"{address} is a loopback, link-local or unspecified address")
+            return None
         return address
 
     def prefix(self, field: str, text: str) -> Prefix | None:

@@ -6,6 +6,7 @@ it; of an EndpointSlice only the bad endpoint or port is lost.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,6 +43,8 @@ _LISTS = (
     "ServiceCIDRList",
 )
 _MAX_DEPTH = 4
+_LONGEST_NAME = 253
+"""Source: Kubernetes API: a DNS subdomain. Shorter ones would make two slices look like one."""
 
 
 def parse_object(raw: object) -> Parsed:
@@ -83,14 +86,32 @@ def _parse_into(raw: object, out: _Output, place: str) -> None:
         _parse_list(raw, kind, out, place, found)
     elif kind in _PARSERS:
         found = Findings(subject_of(raw))
-        objects = _parse_kind(raw, kind, found)
-        out.objects.extend(objects)
-        out.subjects.extend([found.subject] * len(objects))
-        found.diagnostics = [d._replace(field=place + d.field) for d in found.diagnostics]
+        if _is_ours(raw["apiVersion"], kind, found):
+            objects = _parse_kind(raw, kind, found)
+            out.objects.extend(objects)
+            out.subjects.extend([found.subject] * len(objects))
+        if found.diagnostics and place:
+            found.diagnostics = [d._replace(field=place + d.field) for d in found.diagnostics]
     else:
         found = Findings(subject_of(raw))
         found.warn(f"{place}kind", f"netproxy does not read {shorten(kind)} objects; skipped")
     out.diagnostics.extend(found.diagnostics)
+
+
+def _is_ours(version: str, kind: str, found: Findings) -> bool:
+    """Whether this is Kubernetes' own kind, not a namesake such as Knative's Service."""
+    wanted = _VERSIONS[kind]
+    if version in wanted:
+        return True
+    group = version.rpartition("/")[0]
+    if "." in group and not group.endswith(".k8s.io"):
+        found.warn(
+            "apiVersion",
+            f"netproxy does not read {kind} objects of {shorten(version)}; skipped",
+        )
+    else:
+        found.error("apiVersion", f"{shorten(version)} has no {kind}; write {wanted[0]}")
+    return False
 
 
 def _parse_list(raw: dict[Any, Any], kind: str, out: _Output, place: str, found: Findings) -> None:
@@ -129,8 +150,9 @@ def subject_of(raw: dict[Any, Any]) -> str:
 
 def one_line(text: str) -> str:
     """Text for a message: printable, and not endless."""
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    return clean if len(clean) <= 80 else clean[:77] + "..."
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "..."
 
 
 def _parse_kind(raw: dict[Any, Any], kind: str, found: Findings) -> list[ModelObject]:
@@ -181,8 +203,32 @@ def explain(error: msgspec.ValidationError) -> tuple[str, str]:
     """(field, message) of a type error; the library appends where: " - at `$.spec.ports[0]`"."""
     message, _, where = str(error).partition(" - at `")
     # Of a key that is no text it says: at `key` in `$.metadata.labels`.
+    is_key = where.startswith("key` in `")
     field = where.rstrip("`").removeprefix("key` in `").removeprefix("$").lstrip(".")
-    return field, message[:1].lower() + message[1:]
+    match = _EXPECTED.fullmatch(message)
+    if match is None:
+        return field, message[:1].lower() + message[1:]
+    wanted = [word for word in match[1].split(" | ") if word != "null"]
+    hint = ""
+    if wanted == ["str"] and match[2] in ("int", "float", "bool"):
+        hint = "; put it in quotes"
+    elif wanted == ["int"] and match[2] == "str":
+        hint = "; write it without quotes"
+    words = " or ".join(_TYPES.get(word, word) for word in wanted)
+    subject = "a key " if is_key else ""
+    return field, f"{subject}must be {words}, not {_TYPES.get(match[2], match[2])}{hint}"
+
+
+_EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+_TYPES = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a fraction",
+    "int": "a whole number",
+    "null": "nothing",
+    "object": "a mapping",
+    "str": "text",
+}
 
 
 def _parse_endpoint_slice(
@@ -236,3 +282,12 @@ _PARSERS: dict[str, tuple[type[Any], _Parser]] = {
     "Node": (api.Node, _parse_node),
     "ServiceCIDR": (api.ServiceCIDR, _parse_service_cidr),
 }
+
+_VERSIONS = {
+    "Service": ("v1",),
+    "EndpointSlice": ("discovery.k8s.io/v1",),
+    "Endpoints": ("v1",),
+    "Node": ("v1",),
+    "ServiceCIDR": ("networking.k8s.io/v1", "networking.k8s.io/v1beta1"),
+}
+"""Versions in which the fields that we read mean the same; the first is the one to write."""

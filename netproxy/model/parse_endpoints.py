@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from netproxy.model import api
 from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.findings import Findings
-from netproxy.model.ip import Family, IPAddress, family_of, parse_prefix
+from netproxy.model.ip import Family, family_of
 from netproxy.model.names import ServiceKey
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _FAMILIES = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
 _NO_HINTS: frozenset[str] = frozenset()
 _NO_CONDITIONS = api.Conditions()
-_LINK_LOCAL = parse_prefix("fe80::/10")
-_SPECIAL = ("0.0.0.0", "::", "::1")  # noqa: S104 - nothing is bound to it
 
 
 def parse_endpoint_slice(
@@ -29,6 +27,9 @@ def parse_endpoint_slice(
             "metadata.labels",
             f"the label {SERVICE_NAME_LABEL} is missing, so the slice belongs to no Service",
         )
+        return
+    found.label("metadata.labels", service)
+    if found.has_errors:
         return
     if typed.address_type == "FQDN":
         found.warn("addressType", "FQDN slices are not proxied: only addresses can be")
@@ -55,7 +56,7 @@ def _endpoint(raw: api.Endpoint, family: Family, place: str, found: Findings) ->
     if not raw.addresses:
         found.error(f"{place}.addresses", "is empty; an endpoint has an address")
         return None
-    address = _usable_address(f"{place}.addresses[0]", raw.addresses[0], found)
+    address = found.remote_address(f"{place}.addresses[0]", raw.addresses[0])
     if address is None:
         return None
     if family_of(address) is not family:
@@ -76,18 +77,6 @@ def _endpoint(raw: api.Endpoint, family: Family, place: str, found: Findings) ->
 
 def _hints(raw: list[api.Hint] | None) -> frozenset[str]:
     return frozenset(hint.name for hint in raw or () if hint.name)
-
-
-def _usable_address(field: str, text: str, found: Findings) -> IPAddress | None:
-    """An address that packets can be sent to from here."""
-    address = found.address(field, text)
-    if address is None:
-        return None
-    is_special = address in _SPECIAL or address.startswith(("127.", "169.254."))
-    if is_special or (address.startswith("fe") and _LINK_LOCAL.contains(address)):
-        found.error(field, f"{address} is a loopback, link-local or unspecified address")
-        return None
-    return address
 
 
 def _ports(
@@ -130,6 +119,6 @@ def _legacy(
     raw: list[api.EndpointAddress] | None, place: str, found: Findings, *, is_ready: bool
 ) -> Iterator[Endpoint]:
     for index, one in enumerate(raw or ()):
-        address = _usable_address(f"{place}[{index}].ip", one.ip or "", found)
+        address = found.remote_address(f"{place}[{index}].ip", one.ip or "")
         if address is not None:
             yield Endpoint(address, one.node_name or "", ready=is_ready, serving=is_ready)

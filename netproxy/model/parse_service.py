@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+from collections.abc import Sequence
+
 from netproxy.model import api
 from netproxy.model.events import ModelObject
 from netproxy.model.findings import Findings, shorten
@@ -13,6 +17,8 @@ PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 _TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 _POLICIES = ("Cluster", "Local")
 _DEFAULT_AFFINITY_S = 10800
+_NOBODYS = ("0.0.0.0", "::", "::1")  # noqa: S104 - nothing is bound to it
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
 def parse_service(typed: api.Service, key: ServiceKey, found: Findings) -> list[ModelObject]:
@@ -24,7 +30,7 @@ def parse_service(typed: api.Service, key: ServiceKey, found: Findings) -> list[
     kind = found.choice("spec.type", spec.type, _TYPES)
     ports = _ports(spec, kind, found)
     cluster_ips = _cluster_ips(spec, found)
-    external_ips = _addresses("spec.externalIPs", spec.external_ips, found)
+    external_ips = _external_ips(spec, found)
     is_load_balancer = kind == "LoadBalancer"
     ingress = _ingress(typed, found) if is_load_balancer else []
     is_external = kind in ("NodePort", "LoadBalancer") or bool(external_ips)
@@ -35,14 +41,10 @@ def parse_service(typed: api.Service, key: ServiceKey, found: Findings) -> list[
     health_port = found.port(
         "spec.healthCheckNodePort", spec.health_check_node_port, may_be_absent=True
     )
+    created = _creation_timestamp(typed, found)
     if found.has_errors:
         return []
-    if not cluster_ips:
-        found.warn(
-            "spec.clusterIP",
-            "is not set, so this Service has no address of its own; without an API server "
-            "nobody allocates one: give it one from your service range",
-        )
+    _warn_of_what_nobody_allocates(ports, kind, found, has_address=bool(cluster_ips))
     service = Service(
         key=key,
         ports=ports,
@@ -54,7 +56,7 @@ def parse_service(typed: api.Service, key: ServiceKey, found: Findings) -> list[
         source_ranges=ranges,
         affinity_timeout_s=affinity,
         health_check_node_port=health_port if is_load_balancer and external == "Local" else 0,
-        creation_timestamp=(typed.metadata.creation_timestamp or "") if typed.metadata else "",
+        creation_timestamp=created,
         type=kind,
     )
     return [service]
@@ -99,6 +101,26 @@ def _ports(spec: api.ServiceSpec, kind: str, found: Findings) -> tuple[ServicePo
     return tuple(ports)
 
 
+def _warn_of_what_nobody_allocates(
+    ports: tuple[ServicePort, ...], kind: str, found: Findings, *, has_address: bool
+) -> None:
+    """An API server fills these in, so they are absent only from manifests."""
+    if not has_address:
+        found.warn(
+            "spec.clusterIP",
+            "is not set, so this Service has no address of its own; without an API server "
+            "nobody allocates one: give it one from your service range",
+        )
+    if kind == "NodePort":
+        for index, port in enumerate(ports):
+            if not port.node_port:
+                found.warn(
+                    f"spec.ports[{index}].nodePort",
+                    "is not set, so nodes do not answer for this port; without an API server "
+                    "nobody allocates one: give it one, usually between 30000 and 32767",
+                )
+
+
 def _check_target_port(field: str, value: int | str | None, found: Findings) -> None:
     """The proxy does not read it, but a wrong one is a mistake that its author wants to know."""
     if isinstance(value, int) and value:
@@ -138,18 +160,56 @@ def _cluster_ips(spec: api.ServiceSpec, found: Findings) -> tuple[IPAddress, ...
     if spec.cluster_ips and spec.cluster_ip and spec.cluster_ips[0] != spec.cluster_ip:
         found.error("spec.clusterIP", "differs from the first of spec.clusterIPs")
     if field == "spec.clusterIP":
-        address = found.address(field, given[0]) if given else None
-        return (address,) if address else ()
-    addresses = _addresses(field, given, found)
-    families = [family_of(a) for a in addresses]
-    if len(families) != len(set(families)):
+        addresses = [found.address(field, given[0])] if given else []
+    else:
+        addresses = [found.address(f"{field}[{i}]", text) for i, text in enumerate(given)]
+    usable = tuple(a for a in addresses if a)
+    for address in usable:
+        if address in _NOBODYS or address.startswith("127."):
+            found.error(field, f"{address} is a loopback or unspecified address")
+    if len(usable) > 1 and len(usable) != len({family_of(a) for a in usable}):
         found.error(field, "at most one address per IP family")
-    return tuple(addresses)
+    if spec.ip_families:
+        _check_families(spec.ip_families, addresses, found)
+    return usable
 
 
-def _addresses(field: str, given: list[str] | None, found: Findings) -> list[IPAddress]:
-    read = (found.address(f"{field}[{index}]", text) for index, text in enumerate(given or ()))
+def _check_families(
+    given: list[str], addresses: Sequence[IPAddress | None], found: Findings
+) -> None:
+    """Source: Kubernetes API: ``ipFamilies[i]`` is the family of ``clusterIPs[i]``."""
+    for index, text in enumerate(given):
+        field = f"spec.ipFamilies[{index}]"
+        family = found.choice(field, text, ("IPv4", "IPv6"))
+        address = addresses[index] if index < len(addresses) else None
+        if text in given[:index]:
+            found.error(field, f"{family} is named already")
+        elif text == family and address and family_of(address).label != family:
+            found.error(field, f"{family} is not the family of the cluster IP {address}")
+
+
+def _external_ips(spec: api.ServiceSpec, found: Findings) -> list[IPAddress]:
+    given = spec.external_ips or ()
+    read = (found.remote_address(f"spec.externalIPs[{i}]", text) for i, text in enumerate(given))
     return [address for address in read if address]
+
+
+def _creation_timestamp(typed: api.Service, found: Findings) -> str:
+    """RFC 3339 in UTC: of two Services that want the same address the older one gets it."""
+    text = typed.metadata.creation_timestamp if typed.metadata else None
+    if not text or _UTC.fullmatch(text):
+        return text or ""
+    try:
+        time = datetime.datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError):
+        pass
+    found.warn(
+        "metadata.creationTimestamp",
+        f"{shorten(text)} is no time such as 2026-01-01T00:00:00Z; taken as unknown",
+    )
+    return ""
 
 
 def _ingress(typed: api.Service, found: Findings) -> list[IPAddress]:

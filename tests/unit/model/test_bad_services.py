@@ -23,23 +23,35 @@ def _port(**fields: Any) -> dict[str, Any]:
 
 
 def _named(*ports: dict[str, Any]) -> dict[str, Any]:
-    return service({"type": "NodePort", "ports": list(ports)})
+    return service({"type": "LoadBalancer", "ports": list(ports)})
 
 
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
         # Wrong types.
-        (service({"ports": [{"port": "80"}]}), "spec.ports[0].port: expected `int`, got `str`"),
-        (service({"ports": [{"port": True}]}), "spec.ports[0].port: expected `int`, got `bool`"),
-        (service({"ports": [{"port": 80.5}]}), "spec.ports[0].port: expected `int`, got `float`"),
-        (service({"ports": {"port": 80}}), "spec.ports: expected `array`, got `object`"),
-        (service({"ports": ["http"]}), "spec.ports[0]: expected `object`, got `str`"),
-        (service({"clusterIP": 10}), "spec.clusterIP: expected `str`, got `int`"),
-        (service({"externalIPs": "x"}), "spec.externalIPs: expected `array`, got `str`"),
-        (service() | {"spec": []}, "spec: expected `object`, got `array`"),
-        (service() | {"metadata": "web"}, "metadata: expected `object`, got `str`"),
-        (service(name=3), "metadata.name: expected `str`, got `int`"),
+        (
+            service({"ports": [{"port": "80"}]}),
+            "spec.ports[0].port: must be a whole number, not text; write it without quotes",
+        ),
+        (
+            service({"ports": [{"port": True}]}),
+            "spec.ports[0].port: must be a whole number, not true or false",
+        ),
+        (
+            service({"ports": [{"port": 80.5}]}),
+            "spec.ports[0].port: must be a whole number, not a fraction",
+        ),
+        (service({"ports": {"port": 80}}), "spec.ports: must be a list, not a mapping"),
+        (service({"ports": ["http"]}), "spec.ports[0]: must be a mapping, not text"),
+        (
+            service({"clusterIP": 10}),
+            "spec.clusterIP: must be text, not a whole number; put it in quotes",
+        ),
+        (service({"externalIPs": "x"}), "spec.externalIPs: must be a list, not text"),
+        (service() | {"spec": []}, "spec: must be a mapping, not a list"),
+        (service() | {"metadata": "web"}, "metadata: must be a mapping, not text"),
+        (service(name=3), "metadata.name: must be text, not a whole number; put it in quotes"),
         # Names.
         (service(name=""), "metadata.name: is missing; every object has a name"),
         (service(name=None), "metadata.name: is missing; every object has a name"),
@@ -118,6 +130,39 @@ def _named(*ports: dict[str, Any]) -> dict[str, Any]:
             service({"clusterIPs": ["10.96.0.2"]}),
             "spec.clusterIP: differs from the first of spec.clusterIPs",
         ),
+        *(
+            (
+                service({"clusterIP": address}),
+                f"spec.clusterIP: {address} is a loopback or unspecified address",
+            )
+            for address in ("0.0.0.0", "127.0.0.1", "::", "::1")
+        ),
+        *(
+            (
+                service({"externalIPs": ["192.0.2.1", address]}),
+                f"spec.externalIPs[1]: {address} is a loopback, link-local or unspecified address",
+            )
+            for address in (
+                "0.0.0.0",
+                "127.9.0.1",
+                "169.254.1.1",
+                "224.0.0.1",
+                "fe80::1",
+                "ff02::1",
+            )
+        ),
+        (
+            service({"ipFamilies": ["IPv6"]}),
+            "spec.ipFamilies[0]: IPv6 is not the family of the cluster IP 10.96.0.1",
+        ),
+        (
+            service({"clusterIPs": ["10.96.0.1", "fd00::1"], "ipFamilies": ["IPv4", "IPv4"]}),
+            "spec.ipFamilies[1]: IPv4 is named already",
+        ),
+        (
+            service({"ipFamilies": ["ipv4"]}),
+            "spec.ipFamilies[0]: 'ipv4' is unknown; use IPv4 or IPv6",
+        ),
         (
             service({"clusterIPs": ["10.96.0.1", "x"]}),
             f"spec.clusterIPs[1]: 'x' is not an IP address; {ADDRESS_HELP}",
@@ -180,8 +225,7 @@ def test_one_mistake_one_message_and_no_service(raw: dict[str, Any], expected: s
     assert parsed.objects == ()
     assert parsed.subjects == ()
     messages = [str(d).partition(": ")[2] for d in parsed.diagnostics]
-    # The library adds that null would do, too.
-    assert [m.replace("| null`", "`").replace(" `,", "`,") for m in messages] == [expected]
+    assert messages == [expected]
 
 
 def test_every_mistake_is_found_at_once() -> None:
@@ -253,7 +297,7 @@ def test_no_name_breaks_out_of_the_rules_or_of_the_message(text: str, place: str
 
 def test_long_names_do_not_make_long_messages() -> None:
     message = complaints(service(name="n" * 100_000))[0]
-    assert len(message) < 400
+    assert len(message) < 500
 
 
 @pytest.mark.parametrize("field", ["clusterIP", "loadBalancerSourceRanges"])

@@ -125,8 +125,7 @@ def test_hints(hints: object, zones: set[str], nodes: set[str]) -> None:
         ),
         (
             endpoint_slice({"addresses": "10.1.0.1"}),
-            "error: EndpointSlice default/web-1: endpoints[0].addresses: "
-            "expected `array | null`, got `str`",
+            "error: EndpointSlice default/web-1: endpoints[0].addresses: must be a list, not text",
         ),
     ],
 )
@@ -271,3 +270,11 @@ def test_bad_legacy_addresses_are_lost_alone() -> None:
         "subsets[1].ports[0].port",
         "subsets[1].notReadyAddresses[0].ip",
     ]
+
+
+def test_a_label_that_names_no_service() -> None:
+    labels = {"kubernetes.io/service-name": "web; flush"}
+    raw = endpoint_slice({"addresses": [POD]}, metadata={"name": "web-1", "labels": labels})
+    assert parse_object(raw).objects == ()
+    (complaint,) = complaints(raw)
+    assert "metadata.labels: 'web; flush' is no DNS label" in complaint

@@ -114,6 +114,25 @@ SCALARS: list[object] = [None, 3, "text\n", [], 1.5, True]
             {"kind": "Service", "metadata": {"name": "a"}},
             "error: Service default/a: apiVersion: is missing; every Kubernetes object names both",
         ),
+        (
+            {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a"}},
+            "warning: Service default/a: apiVersion: netproxy does not read Service objects of "
+            "'serving.knative.dev/v1'; skipped",
+        ),
+        (
+            {"apiVersion": "v1", "kind": "EndpointSlice", "metadata": {"name": "a"}},
+            "error: EndpointSlice default/a: apiVersion: 'v1' has no EndpointSlice; "
+            "write discovery.k8s.io/v1",
+        ),
+        (
+            {"apiVersion": "apps/v1", "kind": "Service", "metadata": {"name": "a"}},
+            "error: Service default/a: apiVersion: 'apps/v1' has no Service; write v1",
+        ),
+        (
+            {"apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice"},
+            "error: EndpointSlice: apiVersion: 'discovery.k8s.io/v1beta1' has no EndpointSlice; "
+            "write discovery.k8s.io/v1",
+        ),
         ({}, "error: object: kind: is missing; every Kubernetes object names both"),
         (
             {"apiVersion": 1, "kind": "Node", "metadata": {"name": "a"}},
@@ -154,7 +173,7 @@ def _bare(raw: dict[str, Any]) -> dict[str, Any]:
         (_list(_bare(service()), kind="ServiceList"), ["Service"]),
         (_list(service(), kind="ServiceList"), ["Service"]),
         (
-            _list(_bare(endpoint_slice()), kind="EndpointSliceList", version="discovery/v1"),
+            _list(_bare(endpoint_slice()), kind="EndpointSliceList", version="discovery.k8s.io/v1"),
             ["EndpointSlice"],
         ),
         (
@@ -165,7 +184,10 @@ def _bare(raw: dict[str, Any]) -> dict[str, Any]:
             ["EndpointSlice"],
         ),
         (_list(_bare(node()), kind="NodeList"), ["Node"]),
-        (_list(_bare(service_cidr()), kind="ServiceCIDRList"), ["ServiceCIDR"]),
+        (
+            _list(_bare(service_cidr()), kind="ServiceCIDRList", version="networking.k8s.io/v1"),
+            ["ServiceCIDR"],
+        ),
         (_list(), []),
         ({"apiVersion": "v1", "kind": "List"}, []),
         ({"apiVersion": "v1", "kind": "List", "items": None}, []),
@@ -273,8 +295,8 @@ def test_subjects(raw: dict[str, Any], expected: str) -> None:
 
 
 def test_one_line_shortens() -> None:
-    assert one_line("x" * 80) == "x" * 80
-    assert one_line("x" * 81) == "x" * 77 + "..."
+    assert one_line("x" * 253) == "x" * 253
+    assert one_line("x" * 254) == "x" * 250 + "..."
     assert one_line("a\r\n\tb\u2029") == "a???b?"
 
 

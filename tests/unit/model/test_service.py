@@ -108,8 +108,18 @@ TWO_PORTS = [
             id="node port",
         ),
         pytest.param(
-            service({"type": "NodePort", "externalTrafficPolicy": "Local"}),
-            _with(type="NodePort", external_policy=TrafficPolicy.LOCAL),
+            service(
+                {
+                    "type": "NodePort",
+                    "externalTrafficPolicy": "Local",
+                    "ports": [{"port": 80, "nodePort": 30080}],
+                }
+            ),
+            _with(
+                type="NodePort",
+                external_policy=TrafficPolicy.LOCAL,
+                ports=(ServicePort("", "TCP", 80, 30080),),
+            ),
             id="NodePort, Local",
         ),
         pytest.param(
@@ -185,8 +195,58 @@ def test_the_health_port_belongs_to_load_balancers() -> None:
         "type": "NodePort",
         "externalTrafficPolicy": "Local",
         "healthCheckNodePort": 32000,
+        "ports": [{"port": 80, "nodePort": 30080}],
     }
     assert only(service(spec)).health_check_node_port == 0
+
+
+def test_a_node_port_that_nobody_allocated() -> None:
+    raw = service({"type": "NodePort"})
+    assert complaints(raw) == [
+        "warning: Service default/web: spec.ports[0].nodePort: is not set, so nodes do not answer "
+        "for this port; without an API server nobody allocates one: give it one, usually between "
+        "30000 and 32767"
+    ]
+    (found,) = parse_object(raw).objects
+    assert found == _with(type="NodePort")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+        ("2026-01-01T02:00:00+02:00", "2026-01-01T00:00:00Z"),
+        ("2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00Z"),
+        (None, ""),
+        ("", ""),
+    ],
+)
+def test_times_compare_as_text(given: str | None, expected: str) -> None:
+    assert only(service(creationTimestamp=given)).creation_timestamp == expected
+
+
+@pytest.mark.parametrize(
+    "given", ["yesterday", "2026-01-01", "2026-01-01T00:00:00", "0001-01-01T00:00:00+02:00"]
+)
+def test_what_is_no_time(given: str) -> None:
+    raw = service(creationTimestamp=given)
+    assert complaints(raw) == [
+        f"warning: Service default/web: metadata.creationTimestamp: {given!r} is no time such as "
+        "2026-01-01T00:00:00Z; taken as unknown"
+    ]
+    assert len(parse_object(raw).objects) == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"ipFamilies": ["IPv4"]},
+        {"ipFamilies": ["IPv4", "IPv6"]},
+        {"clusterIPs": ["10.96.0.1", "fd00::1"], "ipFamilies": ["IPv4", "IPv6"]},
+    ],
+)
+def test_families_that_fit(spec: dict[str, Any]) -> None:
+    only(service(spec))
 
 
 PROXY_NAME = "service.kubernetes.io/service-proxy-name"
