@@ -148,7 +148,7 @@ def packets_to_all(few: int, many: int) -> Figures:
 
 def _nodes(few: int, many: int, bare: int) -> dict[str, Callable[[], object]]:
     return {
-        "bare": lambda: _load(path.bare_rule(bare)),
+        "bare": lambda: [_load(text) for text in path.bare_rules(bare)],
         "few": lambda: _programmed(world.cluster(few)),
         "many": lambda: _programmed(world.cluster(many)),
     }
@@ -176,8 +176,13 @@ def _timed(proxier: Proxier, new: object) -> float:
 def _load(text: str, limit_s: float | None = None) -> float:
     """Seconds that an nft process takes for a text."""
     started = time.perf_counter()
-    subprocess.run(["nft", "-f", "-"], input=text.encode(), check=True, timeout=limit_s)
-    return time.perf_counter() - started
+    command = ["nft", "-f", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=limit_s)
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
+        raise RuntimeError(f"nft -f: {said}")
+    return seconds
 
 
 def _in_milliseconds(times: list[float]) -> Figures:

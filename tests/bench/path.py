@@ -12,7 +12,7 @@ import random
 import socket
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -108,18 +108,22 @@ def compare(nodes: dict[str, Callable[[], object]], services: dict[str, int]) ->
     return {**times, "ratio": middle, "ratio_low": low, "ratio_high": high, "rounds": _ROUNDS}
 
 
-def bare_rule(services: int) -> str:
-    """The least that can be done for so many Services: a DNAT rule, or a map of them."""
-    if services == 1:
-        rule = f"ip daddr {world.cluster_ip(3)} tcp dport 80 dnat to {world.pod_ip(15)}:8080"
-    else:
-        pairs = (f"{world.cluster_ip(n)} : {world.pod_ip(5 * n)}" for n in range(services))
-        rule = f"tcp dport 80 dnat to ip daddr map {{ {', '.join(pairs)} }}:8080"
-    return (
-        "add table ip bare\n"
-        "add chain ip bare prerouting { type nat hook prerouting priority -100; }\n"
-        f"add rule ip bare prerouting {rule}\n"
-    )
+def bare_rules(services: int) -> Iterator[str]:
+    """The least that can be done for so many Services: a DNAT rule, or a map of them.
+
+    In pieces that fit the socket of an nft without privileges.
+    """
+    rule = f"ip daddr {world.cluster_ip(3)} tcp dport 80 dnat to {world.pod_ip(15)}:8080"
+    yield "add table ip bare\n"
+    if services > 1:
+        rule = "tcp dport 80 dnat to ip daddr map @bare:8080"
+        yield f"add map ip bare bare {{ type ipv4_addr : ipv4_addr; size {services}; }}\n"
+    yield "add chain ip bare prerouting { type nat hook prerouting priority -100; }\n"
+    yield f"add rule ip bare prerouting {rule}\n"
+    for start in range(0, services if services > 1 else 0, 500):
+        numbers = range(start, min(start + 500, services))
+        pairs = ", ".join(f"{world.cluster_ip(n)} : {world.pod_ip(5 * n)}" for n in numbers)
+        yield f"add element ip bare bare {{ {pairs} }}\n"
 
 
 def _frames(turn: int, count: int, services: int) -> list[bytes]:

@@ -70,7 +70,8 @@ def measure(name: str, *arguments: int) -> dict[str, float]:
                 raise RuntimeError(f"{name}: not finished after {_TIMEOUT_S} s") from error
             raise
     if child.returncode != 0:
-        raise RuntimeError((errors.strip().splitlines() or [f"status {child.returncode}"])[-1])
+        last = (errors.strip().splitlines() or [f"status {child.returncode}"])[-1]
+        raise RuntimeError(last.removeprefix("RuntimeError: "))
     figures: dict[str, float] = json.loads(output)
     return figures
 
@@ -84,19 +85,29 @@ def _spread(values: list[float]) -> str:
 
 
 def _first_sync() -> Result:
-    # In turn, so that a busy moment of the machine does not hit one of them alone.
-    pairs = [
-        (measure("first_sync", 10_000)["seconds"], measure("nft_text", 10_000)["seconds"])
-        for _ in range(RUNS)
-    ]
-    ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
-    seconds, nft_seconds = statistics.median(ours), statistics.median(theirs)
+    ours: list[float] = []
+    theirs: list[float] = []
+    refusal = ""
+    for _ in range(RUNS):
+        # In turn, so that a busy moment of the machine does not hit one of them alone.
+        ours += _repeat("first_sync", 10_000, runs=1)
+        try:
+            theirs += _repeat("nft_text", 10_000, runs=1)
+        except RuntimeError as error:  # in a user namespace the text is too much for nft's socket
+            refusal = str(error)
+    seconds = statistics.median(ours)
+    note = f"median of {RUNS}; {_spread(ours)}"
+    figures: Figures = {"seconds": ours, "nft_seconds": theirs}
+    if refusal:
+        is_met = None if seconds <= 0.6 else False  # half of the target is not known
+        return Result(f"{seconds:.2f} s", is_met, f"{note}; {refusal}", figures)
+    nft_seconds = statistics.median(theirs)
     ratio = seconds / nft_seconds
     return Result(
         f"{seconds:.2f} s; nft -f {nft_seconds:.2f} s; ratio {ratio:.2f}",
         seconds <= 0.6 and ratio <= 1,
-        f"median of {RUNS}; {_spread(ours)}, nft -f {_spread(theirs)}",
-        {"seconds": ours, "nft_seconds": theirs, "ratio": ratio},
+        f"{note}, nft -f {_spread(theirs)}",
+        {**figures, "ratio": ratio},
     )
 
 
@@ -205,7 +216,7 @@ def _packets(kind: str) -> Result:
 
 
 def _yardstick(services: int) -> Result:
-    # The fastest load counts: the kernel walks long lists, and a busy machine makes that several
+    # The fastest loads count: the kernel walks long lists, and a busy machine makes that several
     # times as slow. It must not make our layout look better than it is.
     runs = [measure("yardstick", services, _YARDSTICK_LIMIT_S)]
     while len(runs) < RUNS and runs[-1]["load_seconds"] < _LONG_S:
@@ -213,7 +224,7 @@ def _yardstick(services: int) -> Result:
     loads = [run["load_seconds"] for run in runs]
     change = min(run["change_ms"] for run in runs)
     start = min(run["start_ms"] for run in runs)
-    ours = statistics.median(_repeat("first_sync", services))
+    ours = min(_repeat("first_sync", services))
     our_change = measure("changes", services, 20, 20)["p50_ms"]
     return Result(
         f"load {min(loads):.2f} s, one change {change:.0f} ms",
