@@ -213,7 +213,7 @@ def explain(error: msgspec.ValidationError) -> tuple[str, str]:
     if wanted == ["str"] and match[2] in ("int", "float", "bool"):
         hint = "; put it in quotes"
     elif wanted == ["int"] and match[2] == "str":
-        hint = "; write it without quotes"
+        hint = "; write digits without quotes"
     words = " or ".join(_TYPES.get(word, word) for word in wanted)
     subject = "a key " if is_key else ""
     return field, f"{subject}must be {words}, not {_TYPES.get(match[2], match[2])}{hint}"

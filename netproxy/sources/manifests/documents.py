@@ -1,8 +1,4 @@
-"""The text of a manifest → documents, and the lines on which their fields stand.
-
-YAML is read the way Kubernetes reads it: timestamps stay text, and a key that stands twice is an
-error rather than a riddle.
-"""
+"""The text of a manifest → documents, and the lines on which their fields stand."""
 
 from __future__ import annotations
 
@@ -15,34 +11,10 @@ import msgspec
 import yaml
 
 from netproxy.errors import ManifestError
+from netproxy.sources.manifests.loader import Loader, Refused, check_depth, load, no_object
 
 MAX_BYTES = 64 << 20
-_TOO_DEEP = "is nested too deeply to be a manifest"
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-_BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_BaseLoader):  # type: ignore[misc]
-    """The safe loader, less timestamps, plus a check for keys that stand twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is not None and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
 
 
 def read_documents(data: bytes, path: str) -> list[object]:
@@ -53,62 +25,102 @@ def read_documents(data: bytes, path: str) -> list[object]:
         path: For messages.
 
     Raises:
-        ManifestError: it is no text, or no YAML or JSON; the message has the line.
+        ManifestError: it is no text, or no YAML or JSON, or does not begin with an object; the
+            message has the line.
     """
     if len(data) > MAX_BYTES:
-        raise ManifestError(
-            path=path,
-            problem=f"has {len(data) >> 20} MiB; manifests may have {MAX_BYTES >> 20}",
-            hint="split it into several files",
-        )
+        raise too_large(path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ManifestError(path=path, line=line, problem="is not UTF-8 text") from None
-    stripped = text.lstrip()
     try:
+        stripped = text.lstrip()
         if stripped.startswith(("{", "[")) and (found := _read_json(stripped)) is not None:
+            if found and not isinstance(found[0], dict):
+                line = text.count("\n", 0, len(text) - len(stripped)) + 1
+                raise ManifestError(path=path, line=line, problem=no_object("a list"))
             return found
-        if _may_be_deep(text):
-            _check_depth(text, path)
-        return [d for d in yaml.load_all(text, _Loader) if d is not None]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = f"is neither YAML nor JSON: {error.problem or error.context}"
-        raise ManifestError(
-            path=path, line=mark.line + 1 if mark else None, problem=problem
-        ) from None
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())[:120]
-        raise ManifestError(path=path, problem=f"is neither YAML nor JSON: {problem}") from None
-    except RecursionError:
-        raise ManifestError(path=path, problem=_TOO_DEEP) from None
+        return [d for d in load(text) if d is not None]
+    except _RepeatedKey as error:
+        line_or_none = _line_of_repeated_key(text)
+        raise ManifestError(path=path, line=line_or_none, problem=str(error)) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        line_or_none, problem = _explain(error)
+        raise ManifestError(path=path, line=line_or_none, problem=problem) from None
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         # What PyYAML's constructors raise for tags that do not fit their values.
-        problem = f"cannot be read: {type(error).__name__}: {str(error)[:80]}"
+        problem = f"cannot be read: {type(error).__name__}: {_brief(str(error))}"
         raise ManifestError(path=path, problem=problem) from None
+
+
+def too_large(path: str) -> ManifestError:
+    """The answer to a file beyond all measure."""
+    return ManifestError(
+        path=path,
+        problem=f"is too large: manifests may have {MAX_BYTES >> 20} MiB",
+        hint="split it into several files",
+    )
+
+
+def _explain(error: yaml.YAMLError | RecursionError) -> tuple[int | None, str]:
+    """(line, problem) of what the YAML parser says."""
+    if isinstance(error, RecursionError):
+        line = error.args[0] if error.args and isinstance(error.args[0], int) else None
+        return line, "is nested too deeply to be a manifest"
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        problem = _brief(error.problem or error.context or "")
+        prefix = "" if isinstance(error, Refused) else "is neither YAML nor JSON: "
+        return mark.line + 1 if mark else None, prefix + problem
+    return None, f"is neither YAML nor JSON: {_brief(str(error))}"
+
+
+def _brief(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= 120 else words[:117] + "..."
+
+
+class _RepeatedKey(ValueError):
+    """A key stands twice in a JSON object."""
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        key = next(k for i, k in enumerate(keys) if k in keys[:i])
+        raise _RepeatedKey(f"the key {key[:80]!r} stands here twice")
+    return found
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_refuse_repeated)
 
 
 def _read_json(text: str) -> list[object] | None:
     """JSON values, one after the other; None when it is something else, such as flow YAML."""
     try:
-        return [msgspec.json.decode(text)]
-    except (msgspec.DecodeError, RecursionError):
+        value = msgspec.json.decode(text)
+        # msgspec is ten times as fast, but silent about repeated keys: it says fewer then.
+        if msgspec.json.encode(value).count(b'":') == text.count('":'):
+            return [value]
+    except (msgspec.DecodeError, RecursionError, OverflowError, UnicodeEncodeError):
         pass
     try:
-        return [value for value, _, _ in _json_values(text) if value is not None]
+        return [value for value, _, _ in _json_values(text, _STRICT) if value is not None]
+    except _RepeatedKey:
+        raise
     except ValueError:
         return None
 
 
-def _json_values(text: str) -> Iterator[tuple[object, int, int]]:
+def _json_values(text: str, decoder: json.JSONDecoder) -> Iterator[tuple[object, int, int]]:
     """(value, start, end) of JSON values that stand one after the other.
 
     Raises:
         ValueError: it is something else.
     """
-    decoder = json.JSONDecoder()
     position = 0
     while position < len(text):
         if text[position].isspace():
@@ -119,29 +131,16 @@ def _json_values(text: str) -> Iterator[tuple[object, int, int]]:
         position = end
 
 
-_LONG_START = re.compile(r"^[ \t?:-]{200}", re.MULTILINE)
-_MAX_DEPTH = 100
-"""Source: no field of a Kubernetes object that we read is nested deeper than 12."""
-
-
-def _may_be_deep(text: str) -> bool:
-    """Whether nesting beyond any manifest is possible; the usual file is not read twice for it."""
-    brackets = text.count("[") + text.count("{")
-    return brackets > _MAX_DEPTH or _LONG_START.search(text) is not None
-
-
-def _check_depth(text: str, path: str) -> None:
-    """Refuse what would overrun the stack of libyaml's composer, which recurses in C."""
-    depth = 0
-    for event in yaml.parse(text, _Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                mark = event.start_mark
-                line = mark.line + 1 if mark else None
-                raise ManifestError(path=path, line=line, problem=_TOO_DEEP)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+def _line_of_repeated_key(text: str) -> int | None:
+    """The line that the YAML parser, to which JSON is nearly YAML, finds; None if it does not."""
+    try:
+        for _ in load(text):
+            pass
+    except Refused as error:
+        return error.problem_mark.line + 1 if error.problem_mark else None
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError):
+        pass
+    return None
 
 
 def find_lines(data: bytes, places: list[tuple[int, str]]) -> list[int]:
@@ -154,39 +153,44 @@ def find_lines(data: bytes, places: list[tuple[int, str]]) -> list[int]:
     Returns:
         A line for each place, 0 where it cannot be told.
     """
+    lines = [0] * len(places)
+    wanted: dict[int, list[int]] = {}
+    for position, (number, _) in enumerate(places):
+        wanted.setdefault(number, []).append(position)
     try:
-        nodes = list(_compose(data.decode("utf-8-sig")))
-    except (yaml.YAMLError, ManifestError, RecursionError, ValueError):
-        return [0] * len(places)
-    lines = []
-    for number, field in places:
-        node, line_before = nodes[number] if number < len(nodes) else (None, 0)
-        lines.append(line_before + _line_of(node, field) if node is not None else 0)
+        for number, node, line_before in _compose(data.decode("utf-8-sig"), set(wanted)):
+            for position in wanted[number]:
+                lines[position] = line_before + _line_of(node, places[position][1])
+    except (yaml.YAMLError, RecursionError, ValueError):
+        pass  # odd JSON that is no YAML: better no line than no message
     return lines
 
 
-def _compose(text: str) -> Iterator[tuple[yaml.Node, int]]:
-    """The documents with marks, each with the number of lines before its text."""
-    if _may_be_deep(text):
-        _check_depth(text, "")
+def _compose(text: str, wanted: set[int]) -> Iterator[tuple[int, yaml.Node, int]]:
+    """(number, document with marks, lines before its text) of the documents that are wanted."""
+    check_depth(text)
     try:
-        pieces = [(s, e) for value, s, e in _json_values(text) if value is not None]
+        values = _json_values(text, json.JSONDecoder())
+        pieces = [(start, end) for value, start, end in values if value is not None]
     except (ValueError, RecursionError):
         pieces = []
     if len(pieces) > 1:
         # To YAML, JSON values one after the other are not several documents.
-        for start, end in pieces:
-            node = yaml.compose(text[start:end], _Loader)
+        for number in sorted(wanted & set(range(len(pieces)))):
+            start, end = pieces[number]
+            node = yaml.compose(text[start:end], Loader)
             if node is not None:
-                yield node, text.count("\n", 0, start)
+                yield number, node, text.count("\n", 0, start)
         return
-    for node in yaml.compose_all(text, _Loader):
-        if not _is_null(node):
-            yield node, 0
-
-
-def _is_null(node: yaml.Node | None) -> bool:
-    return node is None or node.tag == "tag:yaml.org,2002:null"
+    number, last = 0, max(wanted, default=-1)
+    for node in yaml.compose_all(text, Loader):
+        if node.tag == "tag:yaml.org,2002:null":
+            continue
+        if number in wanted:
+            yield number, node, 0
+        number += 1
+        if number > last:
+            return
 
 
 def _line_of(node: yaml.Node, field: str) -> int:

@@ -32,7 +32,7 @@ def _named(*ports: dict[str, Any]) -> dict[str, Any]:
         # Wrong types.
         (
             service({"ports": [{"port": "80"}]}),
-            "spec.ports[0].port: must be a whole number, not text; write it without quotes",
+            "spec.ports[0].port: must be a whole number, not text; write digits without quotes",
         ),
         (
             service({"ports": [{"port": True}]}),

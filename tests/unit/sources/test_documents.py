@@ -13,6 +13,8 @@ from netproxy.model.parse import parse_object
 from netproxy.sources.manifests import documents as module
 from netproxy.sources.manifests.documents import find_lines, read_documents
 
+NO_OBJECT = "is no Kubernetes object: apiVersion and kind are missing"
+
 
 @pytest.mark.parametrize(
     ("data", "expected"),
@@ -26,7 +28,7 @@ from netproxy.sources.manifests.documents import find_lines, read_documents
         (b"a: 1\n---\nb: 2\n---\n", [{"a": 1}, {"b": 2}]),
         (b"---\n# nothing\n---\na: 1", [{"a": 1}]),
         (b"a: 1\r\n---\r\nb: 2\r\n", [{"a": 1}, {"b": 2}]),
-        (b"- 1\n- two\n", [[1, "two"]]),
+        (b"a: 1\n---\n- 1\n- two\n", [{"a": 1}, [1, "two"]]),
         (b'{"a": 1}', [{"a": 1}]),
         (b'\n\t {"a": null, "b": "\\u00e9"}\n', [{"a": None, "b": "é"}]),
         (b'{"a": 1}{"b": 2}\n \n[3]', [{"a": 1}, {"b": 2}, [3]]),
@@ -39,11 +41,28 @@ from netproxy.sources.manifests.documents import find_lines, read_documents
         # Nothing but text, numbers and truth.
         (b"a: 2026-01-01T00:00:00Z", [{"a": "2026-01-01T00:00:00Z"}]),
         (b"a: 2026-01-01", [{"a": "2026-01-01"}]),
+        (
+            b"a: 22:22\nb: 2001:10:20:30:40:50:11:12",
+            [{"a": "22:22", "b": "2001:10:20:30:40:50:11:12"}],
+        ),
+        (b"a: [=, '!=', <=]", [{"a": ["=", "!=", "<="]}]),
+        (b"a: [yes, No, on, true, y]", [{"a": [True, False, True, True, "y"]}]),
+        (
+            b"a: [0x50, 0120, +5, -5, 1_000, 0, 080, 1.5, .5, 1.]",
+            [{"a": [80, 80, 5, -5, 1000, 0, "080", 1.5, 0.5, 1.0]}],
+        ),
+        (b"a: " + b"9" * 5000, [{"a": "9" * 5000}]),
+        (b'{"a": 123456789012345678901234567890}', [{"a": 123456789012345678901234567890}]),
+        (b'{"a": "x\\":", "b" : "\\u0022:"}', [{"a": 'x":', "b": '":'}]),
         (b"a: \"1\"\nb: 'true'\nc: true", [{"a": "1", "b": "true", "c": True}]),
         # Aliases and merges.
         (b"a: &x [1, 2]\nb: *x\nc: *x\n", [{"a": [1, 2], "b": [1, 2], "c": [1, 2]}]),
         (b"a: &x {p: 1}\nb: {<<: *x, q: 2}", [{"a": {"p": 1}, "b": {"p": 1, "q": 2}}]),
         (b"a: &x {p: 1}\nb: {<<: *x, p: 2}", [{"a": {"p": 1}, "b": {"p": 2}}]),
+        (
+            b"a: &x {p: 1}\nb: &y {p: 2, q: 3}\nc: {<<: [*x, *y]}",
+            [{"a": {"p": 1}, "b": {"p": 2, "q": 3}, "c": {"p": 1, "q": 3}}],
+        ),
         (b"a: {x: 1}\nb: {x: 1}", [{"a": {"x": 1}, "b": {"x": 1}}]),
     ],
 )
@@ -56,14 +75,14 @@ def test_documents(data: bytes, expected: list[object]) -> None:
     [
         (b"a: 1\nb: \xff", "x.yaml:2: is not UTF-8 text"),
         ("a: 1".encode("utf-16"), "x.yaml:1: is not UTF-8 text"),
-        (b"a: 1\nb: 2\na: 3", "x.yaml:3: is neither YAML nor JSON: the key 'a' stands here twice"),
+        (b"a: 1\nb: 2\na: 3", "x.yaml:3: the key 'a' stands here twice"),
         (
             b"m:\n  p:\n  - x: 1\n    x: 1\n",
-            "x.yaml:4: is neither YAML nor JSON: the key 'x' stands here twice",
+            "x.yaml:4: the key 'x' stands here twice",
         ),
         (
             b"a: 1\n---\nb: 1\n\nb: 2",
-            "x.yaml:5: is neither YAML nor JSON: the key 'b' stands here twice",
+            "x.yaml:5: the key 'b' stands here twice",
         ),
         (
             b"a: b: c",
@@ -76,6 +95,19 @@ def test_documents(data: bytes, expected: list[object]) -> None:
             "'tag:yaml.org,2002:python/object:os.system'",
         ),
         (b"a: 1\n? [1]\n: x", "x.yaml:2: is neither YAML nor JSON: found unhashable key"),
+        # What is no object, whatever follows.
+        (b"\n- 1\n- two", f"x.yaml:2: a list {NO_OBJECT}"),
+        (b"\n[1]\n[2]", f"x.yaml:2: a list {NO_OBJECT}"),
+        (b"---\nnull\n---\nhello\n---\na: 1", f"x.yaml:4: 'hello' {NO_OBJECT}"),
+        # Keys of JSON.
+        (b'{"a": 1, "b": {"c": 2,\n"c": 3}}', "x.yaml:2: the key 'c' stands here twice"),
+        (b'{"a": 1}\n{"b": 1, "b": 2}', "x.yaml: the key 'b' stands here twice"),
+        (b'{"a" : 1, "a" : 2}', "x.yaml:1: the key 'a' stands here twice"),
+        (b'{"a": "\\ud83d\\ude00", "a": 2}', "x.yaml: the key 'a' stands here twice"),
+        # Aliases.
+        (b"a: &a [*a]", "x.yaml: an alias stands for something that it is part of"),
+        (b"a: &a\n  b: *a", "x.yaml: an alias stands for something that it is part of"),
+        (b"a: {<<: [1]}", "x.yaml:1: << must name a mapping"),
     ],
 )
 def test_what_is_no_manifest(data: bytes, expected: str) -> None:
@@ -133,22 +165,22 @@ def test_deep_nesting_is_refused_and_does_not_end_the_process(data: bytes) -> No
 @pytest.mark.parametrize("is_object", [True, False])
 def test_what_is_just_shallow_enough_can_be_parsed(depth: int, is_object: bool) -> None:
     data = b"[" * depth + b"]" * depth
-    if is_object:
-        data = b'{"kind": "Service", "apiVersion": "v1", "x": ' + data + b"}"
+    data = (b'{"kind": "Service", "apiVersion": "v1", "x": ' if is_object else b'{"x": ') + data
+    data += b"}"
     try:
         (document,) = read_documents(data, "x.json")
     except ManifestError as error:
         found = error.message
     else:
         found = str(parse_object(document).diagnostics[0])
-    wanted = "metadata.name: is missing" if is_object else "is no Kubernetes object"
+    wanted = "metadata.name: is missing" if is_object else "kind: is missing"
     assert "nested too deeply" in found or wanted in found
     assert len(find_lines(data, [(0, "kind")])) == 1
 
 
-@pytest.mark.parametrize("depth", [1, 30, 99])
+@pytest.mark.parametrize("depth", [2, 30, 99])
 def test_a_hundred_levels_are_allowed(depth: int) -> None:
-    data = b"[" * depth + b"]" * depth
+    data = b'{"a": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
     assert json.dumps(read_documents(data, "x")[0]).encode() == data
     flow = b"? " + data + b"\n: 1"
     with pytest.raises(ManifestError, match="unhashable"):
@@ -161,11 +193,27 @@ def test_brackets_in_text_are_no_nesting() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["noise", "letters", "zeros", "colons", "quotes", "words", "anchors", "one line"]
+    "kind",
+    [
+        "noise",
+        "letters",
+        "zeros",
+        "colons",
+        "quotes",
+        "words",
+        "anchors",
+        "one line",
+        "list",
+        "flow list",
+        "exclamations",
+    ],
 )
 def test_five_megabytes_of_garbage_are_answered(kind: str) -> None:
     size = 5 << 20
     data = {
+        "list": b"- \n" * (size // 3),
+        "flow list": b"[" + b"x, " * (size // 3),
+        "exclamations": b"!" * size,
         "noise": random.Random(1).randbytes(size),
         "letters": b"x" * size,
         "zeros": bytes(size),
@@ -183,14 +231,51 @@ def test_five_megabytes_of_garbage_are_answered(kind: str) -> None:
     else:
         (said,) = (str(d) for d in parse_object(found[0]).diagnostics)
     assert time.monotonic() - begin < 20
-    assert len(said) < 400
+    assert len(said) < 250
     assert said.isprintable()
+
+
+def _bomb(line: str, levels: int) -> bytes:
+    return "".join(line.format(n=n, m=n - 1) for n in range(1, levels)).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a0: &a0 [x]\n" + _bomb("a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}]\n", 40),
+        b"a0: &a0 {x: 1}\n" + _bomb("a{n}: &a{n} {{x: *a{m}, y: *a{m}}}\n", 40),
+        b"a0: &a0 [x]\n" + _bomb("a{n}: &a{n} [*a{m}]\n", 5000),
+        b"a: &a [" + b"x," * 5000 + b"x]\nb: [" + b"*a," * 5000 + b"*a]",
+        b"a: &a {"
+        + b"".join(b"k%d: 1," % n for n in range(2000))
+        + b"}\nb:\n"
+        + b"- <<: *a\n" * 2000,
+    ],
+    ids=["lists", "mappings", "deep", "wide", "merges"],
+)
+def test_aliases_do_not_make_a_large_document_of_a_small_one(data: bytes) -> None:
+    with pytest.raises(ManifestError, match=r"aliases|too deeply|too often"):
+        read_documents(data, "x.yaml")
+
+
+def test_merges_of_merges_do_not_double() -> None:
+    data = b"a0: &a0 {x: 1}\n" + _bomb("a{n}: &a{n} {{<<: [*a{m}, *a{m}]}}\n", 40)
+    (document,) = read_documents(data, "x.yaml")
+    assert isinstance(document, dict)
+    assert document["a39"] == {"x": 1}
+
+
+def test_many_small_documents_with_brackets_are_not_deep() -> None:
+    data = b"---\na: {b: [1, {}]}\n" * 500
+    assert len(read_documents(data, "x.yaml")) == 500
 
 
 def test_a_manifest_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     assert read_documents(b"#" * (1 << 20), "x") == []
-    with pytest.raises(ManifestError, match=r"^x: has 1 MiB; manifests may have 1$") as caught:
+    with pytest.raises(
+        ManifestError, match=r"^x: is too large: manifests may have 1 MiB$"
+    ) as caught:
         read_documents(b"#" * ((1 << 20) + 1), "x")
     assert caught.value.hint == "split it into several files"
 
