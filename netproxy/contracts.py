@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
+from netproxy.core.config import ProxyConfig
+from netproxy.core.plan import ServicePlan
+from netproxy.core.surroundings import Surroundings
 from netproxy.model.ip import Family
+from netproxy.model.names import ServiceKey
 from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
 from netproxy.nft.transaction import Transaction
 
@@ -31,4 +36,98 @@ class Table(Protocol):
         Raises:
             DataplaneError: it could not be read.
         """
+        ...
+
+
+class FamilyReport(NamedTuple):
+    """What one sync sent to the kernel in one family."""
+
+    family: Family
+    operations: int
+    """Objects touched: tables, chains, rules, sets, single elements."""
+    elements_added: int
+    elements_deleted: int
+
+
+class Preview(Protocol):
+    """What a sync would send. Its backend's renderer turns it into text; falsy: nothing."""
+
+    @property
+    def family(self) -> Family:
+        """The IP family that it is about."""
+        ...
+
+    def __bool__(self) -> bool: ...
+
+    def size(self) -> int:
+        """How many objects it touches."""
+        ...
+
+
+class Dataplane(Protocol):
+    """Carries plans out in one IP family, by one proxy mode.
+
+    It knows what the kernel holds (``is_in_step``) and then sends only what changed; or it does
+    not, and the next sync reads the kernel and compares everything.
+    """
+
+    @property
+    def family(self) -> Family:
+        """The IP family."""
+        ...
+
+    @property
+    def endpoints(self) -> int:
+        """How many endpoints all service ports have together."""
+        ...
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the kernel is known to hold what was last sent."""
+        ...
+
+    def configure(self, config: ProxyConfig, seen: Surroundings) -> None:
+        """Take note of what the constant rules depend on. Called before anything else."""
+        ...
+
+    def put_service(self, key: ServiceKey, plans: Iterable[ServicePlan]) -> None:
+        """All plans of one Service in this family, instead of its former ones; none: it is gone.
+
+        At most once per Service between two syncs.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Let the next sync read the kernel and compare everything."""
+        ...
+
+    def sync(self, *, prune: bool) -> FamilyReport:
+        """Bring the kernel in step with the plans.
+
+        Args:
+            prune: Delete what is ours and not wanted. False while a source is incomplete.
+
+        Raises:
+            DataplaneError: the kernel refused; the last good rules stay.
+        """
+        ...
+
+    def preview(self, *, against_kernel: bool, prune: bool) -> Preview:
+        """What a sync would send, or what would make everything from nothing; not sent.
+
+        Raises:
+            DataplaneError: the kernel could not be read.
+        """
+        ...
+
+    def tidy(self) -> bool:
+        """Delete what earlier syncs left unused; True when there was something.
+
+        Raises:
+            DataplaneError: the kernel refused; the next sync compares everything.
+        """
+        ...
+
+    def owners(self) -> dict[bytes, str]:
+        """What the comments of its text say about whose something is."""
         ...

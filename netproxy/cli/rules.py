@@ -16,12 +16,9 @@ from netproxy.model.node import Node
 from netproxy.model.service import Service
 
 if TYPE_CHECKING:
-    from netproxy.contracts import Table
+    from netproxy.contracts import Preview
     from netproxy.core.config import ProxyConfig
-    from netproxy.model.ip import Family
-    from netproxy.nft.transaction import Transaction
     from netproxy.proxier import AddressReader, Proxier
-    from netproxy.render.nftables import Annotations
     from netproxy.sources.manifests import ManifestSet
 
 
@@ -121,17 +118,19 @@ class _Pass:
         return self._sync_kernel()
 
     def _sync_kernel(self) -> int:
-        from netproxy.backends.nftables.names import TABLE
+        from netproxy.dataplanes import in_kernel
         from netproxy.kernel.addresses import read_addresses
-        from netproxy.kernel.nftables import Tables
         from netproxy.proxier import Proxier
 
-        with Tables(TABLE, self._config.families) as kernel:  # first: without root all is in vain
+        tell = _Teller()
+        # First: without root all is in vain.
+        with in_kernel(self._config.families, tell=tell) as kernel:
             with output.progress(self._filenames, color=self._color) as say:
+                tell.say = say
                 manifests = self._read(say)
                 if _has_nothing(manifests):
                     return self._refuse()
-                proxier = Proxier(self._config, _told(kernel.by_family, say), read_addresses)
+                proxier = Proxier(self._config, kernel.by_family, read_addresses)
                 proxier.apply_events(_events(manifests))
                 say("computing")
                 report = proxier.sync()
@@ -146,8 +145,8 @@ class _Pass:
     def render(self) -> int:
         """See the command."""
         from netproxy import __version__
+        from netproxy.dataplanes import change_to_json, render_all
         from netproxy.proxier import no_addresses
-        from netproxy.render.nftables import render_ruleset, transaction_to_json
 
         with output.progress(self._filenames, color=self._color) as say:
             manifests = self._read(say)
@@ -162,24 +161,21 @@ class _Pass:
                 "name them with --node-ip"
             )
         if self._is_json:
-            tables = [transaction_to_json(transaction) for transaction in transactions]
-            output.print_json({"transactions": tables})
+            output.print_json({"transactions": [change_to_json(each) for each in transactions]})
         else:
-            notes = {t.family: annotations_of(proxier, t.family) for t in transactions}
             title = f"netproxy {__version__}: the rules of node {self._config.node_name}"
-            text = render_ruleset(transactions, notes, title=title)
+            text = render_all(transactions, proxier.owners, title=title)
             output.print_rules(text, color=self._color)
         return self._exit_code(manifests, EXIT_OK)
 
     def diff(self) -> int:
         """See the command."""
-        from netproxy.backends.nftables.names import TABLE
+        from netproxy.dataplanes import in_kernel
         from netproxy.kernel.addresses import read_addresses
-        from netproxy.kernel.nftables import Tables
         from netproxy.proxier import Proxier
 
         with (
-            Tables(TABLE, self._config.families) as kernel,
+            in_kernel(self._config.families) as kernel,
             output.progress(self._filenames, color=self._color) as say,
         ):
             manifests = self._read(say)
@@ -201,24 +197,22 @@ class _Pass:
         return manifests
 
     def _proxier_on_paper(self, manifests: ManifestSet, read_addresses: AddressReader) -> Proxier:
-        from netproxy.nft.fake import FakeTable
+        from netproxy.dataplanes import on_paper
         from netproxy.proxier import Proxier
 
-        tables = {family: FakeTable(family) for family in self._config.families}
-        proxier = Proxier(self._config, tables, read_addresses)
+        paper = on_paper(self._config.families)
+        proxier = Proxier(self._config, paper.by_family, read_addresses)
         proxier.apply_events(_events(manifests))
         return proxier
 
-    def _print_transactions(self, proxier: Proxier, transactions: Sequence[Transaction]) -> None:
-        from netproxy.render.nftables import render_transaction, transaction_to_json
+    def _print_transactions(self, proxier: Proxier, transactions: Sequence[Preview]) -> None:
+        from netproxy.dataplanes import change_to_json, render_change
 
         if self._is_json:
-            documents = [transaction_to_json(transaction) for transaction in transactions]
-            output.print_json({"transactions": documents})
+            output.print_json({"transactions": [change_to_json(each) for each in transactions]})
             return
         for transaction in transactions:
-            notes = annotations_of(proxier, transaction.family)
-            output.print_rules(render_transaction(transaction, notes), color=self._color)
+            output.print_rules(render_change(transaction, proxier.owners), color=self._color)
 
     def _refuse(self) -> int:
         output.print_note("netproxy: error: nothing could be read, so nothing was touched")
@@ -239,22 +233,15 @@ class _Pass:
         return otherwise
 
 
-def annotations_of(proxier: Proxier, family: Family) -> Annotations:
-    """Comments for the text of a family's rules: who owns what, and what it is for."""
-    from netproxy.backends.nftables.describe import describe
-    from netproxy.render.nftables import Annotations
+class _Teller:
+    """Moves a progress bar, once there is one."""
 
-    return Annotations(proxier.owners(family), describe)
+    def __init__(self) -> None:
+        self.say: output.Say | None = None
 
-
-def _told(tables: Mapping[Family, Table], say: output.Say) -> dict[Family, Table]:
-    """The same tables, which now move a progress bar."""
-    from netproxy.cli.told import ToldTable
-
-    def tell(transaction: Transaction) -> None:
-        say(f"programming {transaction.family.label}: {transaction.size():,} operations")
-
-    return {family: ToldTable(table, tell) for family, table in tables.items()}
+    def __call__(self, change: Preview) -> None:
+        if self.say is not None:
+            self.say(f"programming {change.family.label}: {change.size():,} operations")
 
 
 def _events(manifests: ManifestSet) -> Iterable[Event]:

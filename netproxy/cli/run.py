@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,12 @@ import click
 from netproxy.cli.options import daemon_flags, dry_run_flag, proxy_flags
 
 if TYPE_CHECKING:
-    from netproxy.contracts import Table
+    from netproxy.contracts import Preview
     from netproxy.core.config import ProxyConfig
     from netproxy.daemon import Daemon, Source
-    from netproxy.model.ip import Family
-    from netproxy.nft.transaction import Transaction
+    from netproxy.dataplanes import Dataplanes
     from netproxy.proxier import Proxier
     from netproxy.sync import Periods
-
-_Tell = Callable[["Transaction"], None]
 
 
 @click.command()
@@ -59,16 +56,13 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> None:
 
 @contextmanager
 def _kernel_daemon(config: ProxyConfig, paths: Sequence[str], periods: Periods) -> Iterator[Daemon]:
-    from netproxy.backends.nftables.names import TABLE
     from netproxy.daemon import Daemon
-    from netproxy.kernel.nftables import Tables
+    from netproxy.dataplanes import in_kernel
     from netproxy.log import EventLogger
 
-    with Tables(TABLE, config.families, listen=True) as kernel:
-        tables: Mapping[Family, Table] = kernel.by_family
-        if EventLogger(__name__).is_tracing():
-            tables = _told(tables, _trace)
-        proxier = _proxier(config, tables)
+    tell = _trace if EventLogger(__name__).is_tracing() else None
+    with in_kernel(config.families, listen=True, tell=tell) as kernel:
+        proxier = _proxier(config, kernel)
         yield Daemon(proxier, _source(paths), periods=periods, listener=kernel.listener)
 
 
@@ -77,29 +71,20 @@ def _dry_daemon(
     config: ProxyConfig, paths: Sequence[str], periods: Periods, *, is_json: bool, color: str
 ) -> Iterator[Daemon]:
     from netproxy.daemon import Daemon
-    from netproxy.nft.fake import FakeTable
+    from netproxy.dataplanes import on_paper
 
-    fakes = {family: FakeTable(family) for family in config.families}
+    def tell(change: Preview) -> None:
+        _print_change(proxier, change, is_json=is_json, color=color)
 
-    def tell(transaction: Transaction) -> None:
-        _print_transaction(proxier, transaction, is_json=is_json, color=color)
-        fakes[transaction.family].commits.clear()
-
-    proxier = _proxier(config, _told(fakes, tell))
+    proxier = _proxier(config, on_paper(config.families, tell=tell))
     yield Daemon(proxier, _source(paths), periods=periods)
 
 
-def _told(tables: Mapping[Family, Table], tell: _Tell) -> dict[Family, Table]:
-    from netproxy.cli.told import ToldTable
-
-    return {family: ToldTable(table, tell) for family, table in tables.items()}
-
-
-def _proxier(config: ProxyConfig, tables: Mapping[Family, Table]) -> Proxier:
+def _proxier(config: ProxyConfig, dataplanes: Dataplanes) -> Proxier:
     from netproxy.kernel.addresses import read_addresses
     from netproxy.proxier import Proxier
 
-    return Proxier(config, tables, read_addresses)
+    return Proxier(config, dataplanes.by_family, read_addresses)
 
 
 def _source(paths: Sequence[str]) -> Source:
@@ -109,23 +94,19 @@ def _source(paths: Sequence[str]) -> Source:
     return Source(watch=lambda: watch_manifests(paths), can_restart="-" not in paths)
 
 
-def _trace(transaction: Transaction) -> None:
+def _trace(change: Preview) -> None:
+    from netproxy.dataplanes import render_change
     from netproxy.log import EventLogger
-    from netproxy.render.nftables import render_transaction
 
-    EventLogger(__name__).trace("transaction", text=render_transaction(transaction))
+    EventLogger(__name__).trace("transaction", text=render_change(change))
 
 
-def _print_transaction(
-    proxier: Proxier, transaction: Transaction, *, is_json: bool, color: str
-) -> None:
+def _print_change(proxier: Proxier, change: Preview, *, is_json: bool, color: str) -> None:
     from netproxy.cli import output
-    from netproxy.cli.rules import annotations_of
-    from netproxy.render.nftables import render_transaction, transaction_to_json
+    from netproxy.dataplanes import change_to_json, render_change
 
     if is_json:
-        sys.stdout.write(json.dumps(transaction_to_json(transaction)) + "\n")
+        sys.stdout.write(json.dumps(change_to_json(change)) + "\n")
     else:
-        notes = annotations_of(proxier, transaction.family)
-        output.print_rules(render_transaction(transaction, notes) + "\n", color=color)
+        output.print_rules(render_change(change, proxier.owners) + "\n", color=color)
     sys.stdout.flush()

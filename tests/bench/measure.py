@@ -16,14 +16,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.names import TABLE
+from netproxy.dataplanes import render_all
 from netproxy.kernel.nftables import Tables
 from netproxy.model.events import Event, Listed, Upsert
 from netproxy.model.ip import Family
 from netproxy.model.parse import parse_object
 from netproxy.nft.fake import FakeTable
 from netproxy.proxier import Proxier
-from netproxy.render.nftables import render_ruleset
 from tests.bench import path, world
 
 Figures = dict[str, float]
@@ -38,9 +39,9 @@ def first_sync(services: int) -> Figures:
 
 def nft_text(services: int) -> Figures:
     """The same rule set as text, through ``nft -f``."""
-    proxier = Proxier(world.CONFIG, {Family.IPV4: FakeTable(Family.IPV4)})
+    proxier = Proxier(world.CONFIG, nftables_dataplanes({Family.IPV4: FakeTable(Family.IPV4)}))
     proxier.apply_events(world.cluster(services))
-    text = render_ruleset(proxier.plan(against_kernel=False), {}, title="bench")
+    text = render_all(proxier.plan(against_kernel=False), proxier.owners, title="bench")
     return {"seconds": _load(text), "megabytes": len(text) / 1e6}
 
 
@@ -89,7 +90,7 @@ def restart(services: int) -> Figures:
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert status == 0, "the first process failed"
-    proxier = Proxier(world.CONFIG, Tables(TABLE, [Family.IPV4]).by_family)
+    proxier = Proxier(world.CONFIG, nftables_dataplanes(Tables(TABLE, [Family.IPV4]).by_family))
     events = world.cluster(services)
     started = time.perf_counter()
     proxier.apply_events(events)
@@ -156,7 +157,7 @@ def _nodes(few: int, many: int, bare: int) -> dict[str, Callable[[], object]]:
 
 def _programmed(events: list[Event]) -> tuple[Proxier, float]:
     """A proxier in step with the kernel, and the seconds from objects to commit."""
-    proxier = Proxier(world.CONFIG, Tables(TABLE, [Family.IPV4]).by_family)
+    proxier = Proxier(world.CONFIG, nftables_dataplanes(Tables(TABLE, [Family.IPV4]).by_family))
     started = time.perf_counter()
     proxier.apply_events(events)
     proxier.sync()

@@ -6,17 +6,18 @@ import errno
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from netproxy.backends.nftables import names
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.describe import describe
 from netproxy.backends.nftables.layout import SETS
 from netproxy.backends.nftables.names import parse_class_chain
-from netproxy.contracts import Table
+from netproxy.contracts import Preview, Table
 from netproxy.core.config import ProxyConfig
 from netproxy.errors import DataplaneError
 from netproxy.kernel.nftables import Tables
@@ -66,7 +67,8 @@ class Node:
     ) -> None:
         self.space = space
         self.tables = space.call(lambda: Tables(names.TABLE, Family, listen=listen))
-        self.proxier = Proxier(config, self.tables.by_family)
+        self.dataplanes = nftables_dataplanes(self.tables.by_family)
+        self.proxier = Proxier(config, self.dataplanes)
 
     def sync(self, events: list[Event]) -> bool:
         self.proxier.apply_events(events)
@@ -91,6 +93,14 @@ def listing(space: NetworkNamespace) -> str:
     return re.sub(r"elements = \{([^}]*)\}", in_order, text)
 
 
+def transactions_of(previews: Iterable[Preview]) -> list[Transaction]:
+    transactions = []
+    for preview in previews:
+        assert isinstance(preview, Transaction)
+        transactions.append(preview)
+    return transactions
+
+
 @kernel_examples
 @given(make.configs(), make.histories())
 def test_text_through_nft_and_bytes_through_netlink_are_the_same_rules(
@@ -101,9 +111,9 @@ def test_text_through_nft_and_bytes_through_netlink_are_the_same_rules(
         node.sync(history)
         by_bytes = node.listing()
         node.tables.delete()
-        proxier = Proxier(config, {family: FakeTable(family) for family in Family})
+        proxier = Proxier(config, nftables_dataplanes({f: FakeTable(f) for f in Family}))
         proxier.apply_events(history)
-        transactions = proxier.plan(against_kernel=False)
+        transactions = transactions_of(proxier.plan(against_kernel=False))
         notes = {f: Annotations(proxier.owners(f), describe) for f in Family}
         space.run("nft", "-f", "-", stdin=render_ruleset(transactions, notes, title="test"))
         assert node.listing() == by_bytes
@@ -123,7 +133,9 @@ def test_a_transaction_means_the_same_as_text_and_as_bytes(
     try:
         node.sync(before)
         node.proxier.apply_events([Reset(), *after])
-        parts = [_class_chains_apart(t) for t in node.proxier.plan(against_kernel=True)]
+        parts = [
+            _class_chains_apart(t) for t in transactions_of(node.proxier.plan(against_kernel=True))
+        ]
         node.sync([])
         by_bytes = node.listing()
         node.tables.delete()
@@ -161,7 +173,7 @@ def test_the_kernel_agrees_with_the_fake_and_a_restart_writes_nothing(
 ) -> None:
     node = Node(space, config)
     fakes = {family: FakeTable(family) for family in Family}
-    paper = Proxier(config, fakes)
+    paper = Proxier(config, nftables_dataplanes(fakes))
     try:
         for start in range(0, len(history), step):
             piece = [Listed(), *history[start : start + step]]
@@ -171,7 +183,7 @@ def test_the_kernel_agrees_with_the_fake_and_a_restart_writes_nothing(
         space.call(node.proxier.tidy)
         paper.tidy()
         for family, table in node.tables.by_family.items():
-            vocabulary = node.proxier._programs[family].vocabulary
+            vocabulary = node.dataplanes[family].program.vocabulary
             read = table.read(vocabulary, SETS)
             assert read == fakes[family].ruleset
         newborn = Node(space, config)

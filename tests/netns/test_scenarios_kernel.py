@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netproxy.backends.nftables import names
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.kernel.addresses import read_addresses
 from netproxy.kernel.nftables import Tables
 from netproxy.model.ip import Family
@@ -25,7 +26,7 @@ def test_real_packets_fare_as_the_file_says(story: Story) -> None:
         tables = stage.node.call(lambda: Tables(names.TABLE, Family))
         with tables:
             proxier = stage.node.call(
-                lambda: Proxier(story.config, tables.by_family, read_addresses)
+                lambda: Proxier(story.config, nftables_dataplanes(tables.by_family), read_addresses)
             )
             _live(life, stage, proxier)
 

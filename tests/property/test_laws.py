@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.core.config import DetectLocalMode, ProxyConfig
 from netproxy.core.oracle import World, judge
 from netproxy.core.packet import Packet
@@ -42,7 +43,7 @@ class Node:
 
     def __init__(self, config: ProxyConfig, tables: dict[Family, FakeTable] | None = None) -> None:
         self.tables = tables or {family: FakeTable(family) for family in Family}
-        self.proxier = Proxier(config, self.tables)
+        self.proxier = Proxier(config, nftables_dataplanes(self.tables))
 
     def sync(self, events: Iterable[Event]) -> bool:
         self.proxier.apply_events(events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.layout import SETS
 from netproxy.core.oracle import World, judge
 from netproxy.core.packet import Fate, Packet
@@ -99,7 +100,7 @@ class Tracer:
     def __init__(self, story: Story, tables: Mapping[Family, FakeTable] | None = None) -> None:
         self._story = story
         self.tables = tables or {family: FakeTable(family) for family in Family}
-        self.proxier = Proxier(story.config, self.tables, story.addresses)
+        self.proxier = Proxier(story.config, nftables_dataplanes(self.tables), story.addresses)
 
     def tell(self, events: Iterable[Event]) -> None:
         self.proxier.apply_events(events)

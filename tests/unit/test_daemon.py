@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import pytest
 
+from netproxy.contracts import FamilyReport
 from netproxy.daemon import Daemon, Source
 from netproxy.errors import ConfigError, DataplaneError, SourceError
 from netproxy.model.diagnostic import Diagnostic, Severity
 from netproxy.model.events import Delete, Event, Listed, Reset
 from netproxy.model.ip import Family
-from netproxy.proxier import FamilyReport, SyncReport
+from netproxy.proxier import SyncReport
 from netproxy.sync import Periods
 
 QUICK = Periods(min_s=0.0, retry_limit_s=0.001, full_s=3600, tidy_s=3600)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.core.config import ProxyConfig
 from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.events import Delete, Event, Listed, ModelObject, Reset, Upsert, key_of
@@ -40,7 +41,7 @@ class Meter:
 
     def __init__(self, *objects: ModelObject) -> None:
         self._table = FakeTable(Family.IPV4)
-        self._proxier = Proxier(ProxyConfig(NODE), {Family.IPV4: self._table})
+        self._proxier = Proxier(ProxyConfig(NODE), nftables_dataplanes({Family.IPV4: self._table}))
         self._proxier.apply_events([*map(Upsert, objects), Listed()])
         self._proxier.sync()
 

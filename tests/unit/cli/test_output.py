@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from netproxy.cli import output
+from netproxy.contracts import FamilyReport
 from netproxy.model.diagnostic import Diagnostic, Severity
 from netproxy.model.ip import Family
-from netproxy.proxier import FamilyReport, SyncReport
+from netproxy.proxier import SyncReport
 
 BAD = Diagnostic(Severity.ERROR, "Service default/web", "spec", "is \x1b[2J bad", "web.yaml", 3)
 REPORT = SyncReport(True, (FamilyReport(Family.IPV4, 12, 6, 2),), 2, 5, 1.25, 3.5, (BAD,))

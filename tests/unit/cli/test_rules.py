@@ -114,6 +114,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             made.tables = {family: FakeKernelTable(made, family) for family in Family}
             return gone
 
+        def close(self) -> None:
+            pass
+
         def __enter__(self) -> Tables:
             return self
 

@@ -1,0 +1,163 @@
+"""What each proxy mode is made of: its dataplanes, in the kernel or on paper, and its text.
+
+The one place that knows all modes. Everything else has a ``Dataplane`` and a ``Preview``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
+from netproxy.backends.nftables.names import TABLE
+from netproxy.contracts import Dataplane, Preview, Table
+from netproxy.model.ip import Family
+from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
+from netproxy.nft.transaction import Transaction
+
+if TYPE_CHECKING:
+    from netproxy.render.nftables import Annotations
+
+Tell = Callable[[Preview], None]
+"""Called with each change before it is carried out: for progress bars, dry runs and traces."""
+
+
+class Listener(Protocol):
+    """Hears that another program changed our rules."""
+
+    def fileno(self) -> int:
+        """For the event loop: readable when there may be something to hear."""
+        ...
+
+    def drain(self) -> bool:
+        """Take in what was heard; True when our rules may be other than we left them."""
+        ...
+
+
+class Dataplanes:
+    """All of one mode's dataplanes; close them when they are no longer needed.
+
+    Args:
+        by_family: The dataplanes.
+        listener: Hears drift; None when nobody asked for one.
+        close: Gives back what they hold open.
+    """
+
+    def __init__(
+        self,
+        by_family: Mapping[Family, Dataplane],
+        listener: Listener | None = None,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.by_family = by_family
+        self.listener = listener
+        self.close = close
+
+    def __enter__(self) -> Dataplanes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def in_kernel(
+    families: Iterable[Family], *, listen: bool = False, tell: Tell | None = None
+) -> Dataplanes:
+    """Dataplanes that program the calling thread's network namespace.
+
+    Raises:
+        UnsupportedError: this kernel or this user cannot do it.
+    """
+    from netproxy.kernel.nftables import Tables
+
+    kernel = Tables(TABLE, families, listen=listen)
+    tables: Mapping[Family, Table] = kernel.by_family
+    return Dataplanes(nftables_dataplanes(_told(tables, tell)), kernel.listener, kernel.close)
+
+
+def on_paper(families: Iterable[Family], *, tell: Tell | None = None) -> Dataplanes:
+    """Dataplanes that only pretend: for dry runs."""
+    from netproxy.nft.fake import FakeTable
+
+    fakes = {family: FakeTable(family) for family in families}
+
+    def tell_and_forget(change: Preview) -> None:
+        if tell is not None:
+            tell(change)
+        fakes[change.family].commits.clear()  # a fake remembers, for tests
+
+    return Dataplanes(nftables_dataplanes(_told(fakes, tell_and_forget)))
+
+
+def render_all(previews: Sequence[Preview], owners: Owners, *, title: str) -> str:
+    """Whole rule sets, made from nothing, as a file that can be loaded.
+
+    Args:
+        previews: One per family, each from nothing.
+        owners: Whose something is, for comments.
+        title: First line of the file, a comment.
+    """
+    from netproxy.render.nftables import render_ruleset
+
+    transactions = [_as_transaction(preview) for preview in previews]
+    notes = {t.family: _annotations(owners, t.family) for t in transactions}
+    return render_ruleset(transactions, notes, title=title)
+
+
+def render_change(preview: Preview, owners: Owners | None = None) -> str:
+    """One change as commands, in the order in which the kernel gets them."""
+    from netproxy.render.nftables import render_transaction
+
+    notes = _annotations(owners, preview.family) if owners else None
+    return render_transaction(_as_transaction(preview), notes)
+
+
+def change_to_json(preview: Preview) -> dict[str, object]:
+    """One change for programs."""
+    from netproxy.render.nftables import transaction_to_json
+
+    return transaction_to_json(_as_transaction(preview))
+
+
+Owners = Callable[[Family], dict[bytes, str]]
+"""As ``Proxier.owners``."""
+
+
+def _annotations(owners: Owners, family: Family) -> Annotations:
+    from netproxy.backends.nftables.describe import describe
+    from netproxy.render.nftables import Annotations
+
+    return Annotations(owners(family), describe)
+
+
+def _as_transaction(preview: Preview) -> Transaction:
+    assert isinstance(preview, Transaction), preview
+    return preview
+
+
+class _ToldTable:
+    """A table that says what it is about to do. See :class:`netproxy.contracts.Table`."""
+
+    def __init__(self, table: Table, tell: Tell) -> None:
+        self._table = table
+        self._tell = tell
+
+    @property
+    def family(self) -> Family:
+        return self._table.family
+
+    def commit(self, transaction: Transaction) -> None:
+        self._tell(transaction)
+        self._table.commit(transaction)
+
+    def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:
+        return self._table.read(vocabulary, sets)
+
+
+def _told(tables: Mapping[Family, Table], tell: Tell | None) -> Mapping[Family, Table]:
+    if tell is None:
+        return tables
+    return {family: _ToldTable(table, tell) for family, table in tables.items()}
