@@ -75,6 +75,9 @@ class ServicePlan(NamedTuple):
     affinity_timeout_s: int = 0
     source_ranges: tuple[Prefix, ...] = ()
     """Who may use the LoadBalancer addresses; empty means everybody."""
+    health_check_port: int = 0
+    """Where load balancers ask this node for the Service's health; 0: nowhere. The same in all
+    plans of a Service."""
 
 
 class FrontendKey(NamedTuple):

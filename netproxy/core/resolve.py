@@ -106,6 +106,7 @@ def _resolve_port(  # noqa: PLR0917 - what it takes is what it depends on
         choice.local,
         service.affinity_timeout_s,
         tuple(r for r in ranges if r.family is family) if ranges else (),
+        service.health_check_node_port,
     )
 
 
