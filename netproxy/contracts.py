@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 from netproxy.core.config import ProxyConfig
 from netproxy.core.plan import ServicePlan
 from netproxy.core.surroundings import Surroundings
+from netproxy.ipt.change import Restore
+from netproxy.ipt.text import Tables
 from netproxy.model.ip import Family
 from netproxy.model.names import ServiceKey
 from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
@@ -35,6 +37,31 @@ class Table(Protocol):
 
         Raises:
             DataplaneError: it could not be read.
+        """
+        ...
+
+
+class Iptables(Protocol):
+    """The tables of iptables in one family: the kernel's, or a fake that behaves the same."""
+
+    @property
+    def family(self) -> Family:
+        """The IP family of the tables."""
+        ...
+
+    def read(self) -> Tables:
+        """What all tables hold now.
+
+        Raises:
+            DataplaneError: they could not be read.
+        """
+        ...
+
+    def restore(self, change: Restore) -> None:
+        """Carry a change out, one table after the other, each all at once.
+
+        Raises:
+            DataplaneError: a table was refused; it and the following ones are unchanged.
         """
         ...
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.names import TABLE
 from netproxy.contracts import Dataplane, Preview, Table
+from netproxy.core.config import ProxyConfig, ProxyMode
+from netproxy.ipt.change import Restore
 from netproxy.model.ip import Family
 from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
 from netproxy.nft.transaction import Transaction
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Tell = Callable[[Preview], None]
 """Called with each change before it is carried out: for progress bars, dry runs and traces."""
+Owners = Callable[[Family], dict[bytes, str]]
+"""As ``Proxier.owners``."""
 
 
 class Listener(Protocol):
@@ -63,26 +67,39 @@ class Dataplanes:
         self.close()
 
 
-def in_kernel(
-    families: Iterable[Family], *, listen: bool = False, tell: Tell | None = None
-) -> Dataplanes:
+def in_kernel(config: ProxyConfig, *, listen: bool = False, tell: Tell | None = None) -> Dataplanes:
     """Dataplanes that program the calling thread's network namespace.
 
     Raises:
         UnsupportedError: this kernel or this user cannot do it.
     """
+    if config.mode is ProxyMode.IPTABLES:
+        return _iptables_in_kernel(config, tell)
     from netproxy.kernel.nftables import Tables
 
-    kernel = Tables(TABLE, families, listen=listen)
+    kernel = Tables(TABLE, config.families, listen=listen)
     tables: Mapping[Family, Table] = kernel.by_family
     return Dataplanes(nftables_dataplanes(_told(tables, tell)), kernel.listener, kernel.close)
 
 
-def on_paper(families: Iterable[Family], *, tell: Tell | None = None) -> Dataplanes:
+def _iptables_in_kernel(config: ProxyConfig, tell: Tell | None) -> Dataplanes:
+    from netproxy.backends.iptables.dataplane import iptables_dataplanes
+    from netproxy.kernel.iptables import choose_variant, open_tables
+    from netproxy.render.environment import fill_in
+    from netproxy.render.iptables import restore_pieces
+
+    variant = choose_variant(config.iptables_variant)
+    tables = open_tables(config.families, variant, restore_pieces, tell)
+    return Dataplanes(iptables_dataplanes(tables, fill_in))
+
+
+def on_paper(config: ProxyConfig, *, tell: Tell | None = None) -> Dataplanes:
     """Dataplanes that only pretend: for dry runs."""
+    if config.mode is ProxyMode.IPTABLES:
+        return _iptables_on_paper(config.families, tell)
     from netproxy.nft.fake import FakeTable
 
-    fakes = {family: FakeTable(family) for family in families}
+    fakes = {family: FakeTable(family) for family in config.families}
 
     def tell_and_forget(change: Preview) -> None:
         if tell is not None:
@@ -90,6 +107,15 @@ def on_paper(families: Iterable[Family], *, tell: Tell | None = None) -> Datapla
         fakes[change.family].commits.clear()  # a fake remembers, for tests
 
     return Dataplanes(nftables_dataplanes(_told(fakes, tell_and_forget)))
+
+
+def _iptables_on_paper(families: Iterable[Family], tell: Tell | None) -> Dataplanes:
+    from netproxy.backends.iptables.dataplane import iptables_dataplanes
+    from netproxy.ipt.fake import FakeIptables
+    from netproxy.render.environment import fill_in
+
+    fakes = {family: FakeIptables(family, tell) for family in families}
+    return Dataplanes(iptables_dataplanes(fakes, fill_in))
 
 
 def render_all(previews: Sequence[Preview], owners: Owners, *, title: str) -> str:
@@ -100,8 +126,12 @@ def render_all(previews: Sequence[Preview], owners: Owners, *, title: str) -> st
         owners: Whose something is, for comments.
         title: First line of the file, a comment.
     """
+    from netproxy.render.iptables import render_restores
     from netproxy.render.nftables import render_ruleset
 
+    restores = [preview for preview in previews if isinstance(preview, Restore)]
+    if restores:
+        return render_restores(restores, title=title)
     transactions = [_as_transaction(preview) for preview in previews]
     notes = {t.family: _annotations(owners, t.family) for t in transactions}
     return render_ruleset(transactions, notes, title=title)
@@ -109,6 +139,10 @@ def render_all(previews: Sequence[Preview], owners: Owners, *, title: str) -> st
 
 def render_change(preview: Preview, owners: Owners | None = None) -> str:
     """One change as commands, in the order in which the kernel gets them."""
+    if isinstance(preview, Restore):
+        from netproxy.render.iptables import render_restores
+
+        return render_restores([preview])
     from netproxy.render.nftables import render_transaction
 
     notes = _annotations(owners, preview.family) if owners else None
@@ -117,13 +151,13 @@ def render_change(preview: Preview, owners: Owners | None = None) -> str:
 
 def change_to_json(preview: Preview) -> dict[str, object]:
     """One change for programs."""
+    if isinstance(preview, Restore):
+        from netproxy.render.iptables import restore_to_json
+
+        return restore_to_json(preview)
     from netproxy.render.nftables import transaction_to_json
 
     return transaction_to_json(_as_transaction(preview))
-
-
-Owners = Callable[[Family], dict[bytes, str]]
-"""As ``Proxier.owners``."""
 
 
 def _annotations(owners: Owners, family: Family) -> Annotations:

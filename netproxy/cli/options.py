@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from netproxy.core.config import DetectLocalMode
+from netproxy.core.config import DetectLocalMode, ProxyMode
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -88,9 +88,31 @@ _PROXY = (
         "--nodeport-addresses",
         multiple=True,
         metavar="PREFIX[,PREFIX]|primary",
-        help="Which of this node's addresses accept NodePorts.  [default: primary]",
+        help="Which of this node's addresses accept NodePorts.  [default: primary; in iptables "
+        "mode all]",
     ),
-    _flag("--proxy-mode", default="nftables", show_default=True, metavar="MODE", help="nftables."),
+    _flag(
+        "--proxy-mode",
+        default=ProxyMode.NFTABLES.value,
+        show_default=True,
+        metavar="MODE",
+        help="What programs the kernel: nftables, or iptables.",
+    ),
+    _flag(
+        "--iptables-localhost-nodeports/--no-iptables-localhost-nodeports",
+        "localhost_nodeports",
+        default=True,
+        show_default=True,
+        help="NodePorts on 127.0.0.0/8, too; iptables mode only.",
+    ),
+    _flag(
+        "--iptables-variant",
+        default="auto",
+        show_default=True,
+        metavar="VARIANT",
+        help="Which iptables programs: legacy, nft, or auto: those that Kubernetes uses here, "
+        "else the host's own.",
+    ),
 )
 
 _OUTPUT = (

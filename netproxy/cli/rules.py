@@ -9,6 +9,7 @@ import click
 
 from netproxy.cli import output
 from netproxy.cli.options import dry_run_flag, output_flag, proxy_flags
+from netproxy.core.config import ProxyConfig, ProxyMode
 from netproxy.errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_OK
 from netproxy.model.diagnostic import Severity
 from netproxy.model.events import Event, Listed, ModelObject, Upsert
@@ -17,7 +18,6 @@ from netproxy.model.service import Service
 
 if TYPE_CHECKING:
     from netproxy.contracts import Preview
-    from netproxy.core.config import ProxyConfig
     from netproxy.proxier import AddressReader, Proxier
     from netproxy.sources.manifests import ManifestSet
 
@@ -124,7 +124,7 @@ class _Pass:
 
         tell = _Teller()
         # First: without root all is in vain.
-        with in_kernel(self._config.families, tell=tell) as kernel:
+        with in_kernel(self._config, tell=tell) as kernel:
             with output.progress(self._filenames, color=self._color) as say:
                 tell.say = say
                 manifests = self._read(say)
@@ -175,7 +175,7 @@ class _Pass:
         from netproxy.proxier import Proxier
 
         with (
-            in_kernel(self._config.families) as kernel,
+            in_kernel(self._config) as kernel,
             output.progress(self._filenames, color=self._color) as say,
         ):
             manifests = self._read(say)
@@ -200,7 +200,7 @@ class _Pass:
         from netproxy.dataplanes import on_paper
         from netproxy.proxier import Proxier
 
-        paper = on_paper(self._config.families)
+        paper = on_paper(self._config)
         proxier = Proxier(self._config, paper.by_family, read_addresses)
         proxier.apply_events(_events(manifests))
         return proxier
@@ -259,6 +259,8 @@ def _lacks_nodeport_address(config: ProxyConfig, objects: Iterable[ModelObject])
     """Whether there are NodePorts, and nothing says at which addresses."""
     if config.node_ips or any(prefix.length == 0 for prefix in config.nodeport_addresses):
         return False
+    if config.mode is ProxyMode.IPTABLES and not config.nodeport_primary:
+        return bool(config.nodeport_addresses)
     has_nodeports = False
     for each in objects:
         if isinstance(each, Node) and each.name == config.node_name and each.addresses:

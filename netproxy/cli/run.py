@@ -61,7 +61,7 @@ def _kernel_daemon(config: ProxyConfig, paths: Sequence[str], periods: Periods) 
     from netproxy.log import EventLogger
 
     tell = _trace if EventLogger(__name__).is_tracing() else None
-    with in_kernel(config.families, listen=True, tell=tell) as kernel:
+    with in_kernel(config, listen=True, tell=tell) as kernel:
         proxier = _proxier(config, kernel)
         yield Daemon(proxier, _source(paths), periods=periods, listener=kernel.listener)
 
@@ -76,7 +76,7 @@ def _dry_daemon(
     def tell(change: Preview) -> None:
         _print_change(proxier, change, is_json=is_json, color=color)
 
-    proxier = _proxier(config, on_paper(config.families, tell=tell))
+    proxier = _proxier(config, on_paper(config, tell=tell))
     yield Daemon(proxier, _source(paths), periods=periods)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from netproxy.core.config import DetectLocalMode, ProxyConfig
+from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
 from netproxy.errors import ConfigError
 from netproxy.model.ip import IPAddress, Prefix, parse_address, parse_prefix
 
@@ -19,7 +19,6 @@ Flags = Mapping[str, Any]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRACE_VERBOSITY = 9
-_MODES_TO_COME = ("iptables", "ipvs")
 
 
 def read_proxy_config(flags: Flags) -> ProxyConfig:
@@ -28,8 +27,8 @@ def read_proxy_config(flags: Flags) -> ProxyConfig:
     Raises:
         ConfigError: a flag's word makes no sense.
     """
-    _check_mode(flags["proxy_mode"])
     mode = _read_detect_local_mode(flags)
+    words = _words(flags["nodeport_addresses"])
     return ProxyConfig(
         node_name=_read_node_name(flags["hostname_override"]),
         node_ips=_read_node_ips(flags["node_ip"]),
@@ -43,7 +42,11 @@ def read_proxy_config(flags: Flags) -> ProxyConfig:
         pod_interface_name_prefix=flags["pod_interface_name_prefix"] or "",
         masquerade_all=flags["masquerade_all"],
         masquerade_bit=_read_bit(flags["masquerade_bit"]),
-        nodeport_addresses=_read_nodeport_addresses(flags["nodeport_addresses"]),
+        nodeport_addresses=_read_nodeport_addresses(words),
+        nodeport_primary="primary" in words,
+        localhost_nodeports=flags["localhost_nodeports"],
+        mode=_read_mode(flags["proxy_mode"]),
+        iptables_variant=_read_variant(flags["iptables_variant"]),
     )
 
 
@@ -125,17 +128,26 @@ def require_filenames(flags: Flags) -> tuple[str, ...]:
     return filenames
 
 
-def _check_mode(mode: str) -> None:
-    if mode in _MODES_TO_COME:
+def _read_mode(word: str) -> ProxyMode:
+    modes = {mode.value: mode for mode in ProxyMode}
+    if word not in modes:
         raise ConfigError(
             setting="--proxy-mode",
-            problem=f"{mode} is not available in this version",
-            hint="use nftables, which is the default",
+            problem=f"there is no mode {word!r}",
+            hint=f"one of {', '.join(modes)}; kube-proxy's ipvs mode is deprecated",
         )
-    if mode != "nftables":
+    return modes[word]
+
+
+def _read_variant(word: str) -> str:
+    variants = ("auto", "legacy", "nft")
+    if word not in variants:
         raise ConfigError(
-            setting="--proxy-mode", problem=f"there is no mode {mode!r}", hint="use nftables"
+            setting="--iptables-variant",
+            problem=f"there is no variant {word!r}",
+            hint=f"one of {', '.join(variants)}",
         )
+    return word
 
 
 def _read_node_name(override: str | None) -> str:
@@ -201,8 +213,7 @@ def _read_bit(text: str) -> int:
     return int(text)
 
 
-def _read_nodeport_addresses(values: Iterable[str]) -> tuple[Prefix, ...]:
-    words = _words(values)
+def _read_nodeport_addresses(words: list[str]) -> tuple[Prefix, ...]:
     if "primary" not in words:
         return _read_prefixes("--nodeport-addresses", words)
     if len(words) > 1:

@@ -8,6 +8,13 @@ from typing import NamedTuple
 from netproxy.model.ip import Family, IPAddress, Prefix
 
 
+class ProxyMode(enum.Enum):
+    """What programs the kernel (``--proxy-mode``)."""
+
+    NFTABLES = "nftables"
+    IPTABLES = "iptables"
+
+
 class DetectLocalMode(enum.Enum):
     """How a packet from a pod of this node is told from others (``--detect-local-mode``).
 
@@ -40,8 +47,15 @@ class ProxyConfig(NamedTuple):
     masquerade_bit: int = 14
     """0..31: the bit of the packet mark that asks for masquerading."""
     nodeport_addresses: tuple[Prefix, ...] = ()
-    """``--nodeport-addresses``; empty means ``primary``: only the node's primary addresses."""
+    """``--nodeport-addresses``; empty: the mode's default, unless ``nodeport_primary``."""
+    nodeport_primary: bool = False
+    """``--nodeport-addresses primary``: only the node's primary addresses."""
+    localhost_nodeports: bool = True
+    """``--iptables-localhost-nodeports``: NodePorts on 127.0.0.0/8, in iptables mode."""
     families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
+    mode: ProxyMode = ProxyMode.NFTABLES
+    iptables_variant: str = "auto"
+    """``--iptables-variant``: ``legacy``, ``nft``, or ``auto``: the one that is in use."""
 
     @property
     def masquerade_mark(self) -> int:

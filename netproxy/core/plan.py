@@ -74,7 +74,8 @@ class ServicePlan(NamedTuple):
     """Endpoints for policy Local, sorted; empty when nothing uses them."""
     affinity_timeout_s: int = 0
     source_ranges: tuple[Prefix, ...] = ()
-    """Who may use the LoadBalancer addresses; empty means everybody."""
+    """Who may use the LoadBalancer addresses, they themselves included where the node is; empty
+    means everybody."""
     health_check_port: int = 0
     """Where load balancers ask this node for the Service's health; 0: nowhere. The same in all
     plans of a Service."""

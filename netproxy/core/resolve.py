@@ -11,7 +11,7 @@ from typing import NamedTuple
 from netproxy.core.plan import Action, Frontend, FrontendKey, FrontendKind, ServicePlan
 from netproxy.core.topology import Candidate, Choice, choose_endpoints
 from netproxy.model.endpoints import Endpoint, EndpointSlice
-from netproxy.model.ip import Family, IPAddress, family_of
+from netproxy.model.ip import Family, IPAddress, Prefix, family_of
 from netproxy.model.names import ServicePortName
 from netproxy.model.service import Service, ServicePort, TrafficPolicy
 
@@ -21,6 +21,8 @@ class Locality(NamedTuple):
 
     node_name: str
     zone: str = ""
+    node_ip: IPAddress = IPAddress("")
+    """The node's primary address in the family at hand; empty: not known."""
 
 
 def frontend_keys(service: Service) -> list[FrontendKey]:
@@ -97,7 +99,6 @@ def _resolve_port(  # noqa: PLR0917 - what it takes is what it depends on
         uses_local=internal_local or external_local,
     )
     name = ServicePortName(service.key.namespace, service.key.name, port.name, port.protocol)
-    ranges = service.source_ranges
     return ServicePlan(
         name,
         family,
@@ -105,9 +106,31 @@ def _resolve_port(  # noqa: PLR0917 - what it takes is what it depends on
         choice.cluster,
         choice.local,
         service.affinity_timeout_s,
-        tuple(r for r in ranges if r.family is family) if ranges else (),
+        _source_ranges(service, frontends, family, locality) if service.source_ranges else (),
         service.health_check_node_port,
     )
+
+
+def _source_ranges(
+    service: Service, frontends: list[_Place], family: Family, locality: Locality
+) -> tuple[Prefix, ...]:
+    """Who may use the load balancer's addresses. Source: kube-proxy 1.36.
+
+    Ranges of the other family say nothing about this one. Where the node itself is let in, so are
+    the load balancer's addresses: a packet of the node to an address that is bound to one of its
+    interfaces has that very address as its source.
+    """
+    ranges = list(dict.fromkeys(r for r in service.source_ranges if r.family is family))
+    if any(r.length == 0 for r in ranges):
+        return ()
+    if locality.node_ip and any(r.contains(locality.node_ip) for r in ranges):
+        length = 32 if family is Family.IPV4 else 128
+        ranges += [
+            Prefix(address, length)
+            for kind, address, _ in frontends
+            if kind is FrontendKind.LOAD_BALANCER_IP
+        ]
+    return tuple(ranges)
 
 
 # Members of an enum cost fifteen times as much to reach by way of the class.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from netproxy.core.config import DetectLocalMode, ProxyConfig
+from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
 from netproxy.core.resolve import Locality
 from netproxy.model.ip import Family, IPAddress, Prefix, family_of
 from netproxy.model.node import Node
@@ -32,6 +32,8 @@ class Surroundings(NamedTuple):
     service_cidrs: tuple[Prefix, ...]
     nodeport_ips: tuple[IPAddress, ...] | None
     """Addresses that accept NodePorts, sorted; None: every address but loopback."""
+    accepts_localhost_nodeports: bool = False
+    """NodePorts on loopback, too: in iptables mode, where the operator wants that."""
 
 
 def look_around(
@@ -54,11 +56,16 @@ def look_around(
     known = {*config.service_cidrs, *service_cidrs}
     return Surroundings(
         family=family,
-        locality=Locality(config.node_name, config.zone or (node.zone if node else "")),
+        locality=Locality(
+            config.node_name,
+            config.zone or (node.zone if node else ""),
+            _primary(config, family, node, addresses) or IPAddress(""),
+        ),
         pod_prefix=_pod_prefix(config, family, node),
         pod_interface=_pod_interface(config),
         service_cidrs=tuple(sorted(p for p in known if p.family is family)),
         nodeport_ips=_nodeport_ips(config, family, node, addresses),
+        accepts_localhost_nodeports=_accepts_localhost(config, family),
     )
 
 
@@ -89,18 +96,47 @@ def _nodeport_ips(
     node: Node | None,
     addresses: Addresses,
 ) -> tuple[IPAddress, ...] | None:
-    """Source: kube-proxy 1.36, nodePortAddresses in nftables mode.
+    """Source: kube-proxy 1.36, nodePortAddresses.
 
     A list without a prefix of this family, or with a prefix that covers everything, stands for
-    every address but loopback. Unlike kube-proxy, a node whose primary address is not known
-    accepts NodePorts nowhere rather than everywhere.
+    every address but loopback; so does none at all in iptables mode. Unlike kube-proxy, a node
+    whose primary address is not known accepts NodePorts nowhere rather than everywhere.
     """
     prefixes = [p for p in config.nodeport_addresses if p.family is family]
     if config.nodeport_addresses:
         if not prefixes or any(p.length == 0 for p in prefixes):
             return None
         accepting = {a for a in addresses.local if any(p.contains(a) for p in prefixes)}
+        if config.mode is ProxyMode.IPTABLES and not _accepts_localhost(config, family):
+            accepting = {a for a in accepting if not _LOOPBACK[family].contains(a)}
         return tuple(sorted(accepting))
-    given = config.node_ips or (node.addresses if node else ())
-    primary = next((a for a in given if family_of(a) is family), addresses.primary)
+    if config.mode is ProxyMode.IPTABLES and not config.nodeport_primary:
+        return None
+    primary = _primary(config, family, node, addresses)
     return (primary,) if primary else ()
+
+
+def _primary(
+    config: ProxyConfig, family: Family, node: Node | None, addresses: Addresses
+) -> IPAddress | None:
+    """The node's own address: the operator's word, the Node object's, the kernel's."""
+    given = config.node_ips or (node.addresses if node else ())
+    return next((a for a in given if family_of(a) is family), addresses.primary)
+
+
+_LOOPBACK = {
+    Family.IPV4: Prefix(IPAddress("127.0.0.0"), 8),
+    Family.IPV6: Prefix(IPAddress("::1"), 128),
+}
+
+
+def _accepts_localhost(config: ProxyConfig, family: Family) -> bool:
+    """Whether NodePorts answer on loopback. Source: kube-proxy 1.36, iptables mode."""
+    if config.mode is not ProxyMode.IPTABLES or family is not Family.IPV4:
+        return False
+    prefixes = [p for p in config.nodeport_addresses if p.family is family]
+    has_loopback = not prefixes or any(
+        p.contains(IPAddress("127.0.0.1")) or _LOOPBACK[family].contains(p.address)
+        for p in prefixes
+    )
+    return config.localhost_nodeports and has_loopback and not config.nodeport_primary

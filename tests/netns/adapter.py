@@ -13,7 +13,10 @@ from tests.netns.namespace import NetworkNamespace
 
 
 def program_objects(
-    namespace: NetworkNamespace, objects: list[dict[str, Any]], config: dict[str, Any]
+    namespace: NetworkNamespace,
+    objects: list[dict[str, Any]],
+    config: dict[str, Any],
+    *flags: str,
 ) -> None:
     """Let ``netproxy sync`` program a namespace, flags, manifests and all.
 
@@ -21,11 +24,12 @@ def program_objects(
         namespace: The node.
         objects: Services and EndpointSlices as JSON.
         config: The ``config`` of a packet-fact scenario.
+        flags: Of the command line, in addition.
     """
     with tempfile.TemporaryDirectory(prefix="np-t-") as directory:
         manifest = Path(directory, "objects.json")
         manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-        command = ["sync", "--filename", str(manifest), *_flags(config)]
+        command = ["sync", "--filename", str(manifest), *_flags(config), *flags]
         assert namespace.call(lambda: run_command_line(command)) == EXIT_OK
 
 
@@ -38,4 +42,6 @@ def _flags(config: dict[str, Any]) -> list[str]:
         "--nodeport-addresses": config["nodePortAddresses"] or [],
     }
     flags = [f"{flag}={','.join(words)}" for flag, words in lists.items() if any(words)]
+    if config["localhostNodePorts"] is False:
+        flags.append("--no-iptables-localhost-nodeports")
     return [*flags, "--masquerade-all"] if config["masqueradeAll"] else flags

@@ -108,7 +108,8 @@ def _is_as_expected(stage: Stage, flow: Flow, fates: set[Fate]) -> bool:
 
 def _read_flow(flow: dict[str, Any], scenario: dict[str, Any]) -> Flow:
     source = IPAddress(flow["sourceIP"])
-    is_from_node = source in _addresses_of_node(scenario) or source.startswith("127.")
+    is_loopback = source.startswith("127.") or source == "::1"
+    is_from_node = is_loopback or source in _addresses_of_node(scenario)
     packet = Packet(
         source,
         IPAddress(flow["destIP"]),

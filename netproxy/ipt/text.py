@@ -1,0 +1,46 @@
+"""The text of iptables-save as chains, for comparing word by word."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TableText(NamedTuple):
+    """One table as iptables-save printed it."""
+
+    chains: dict[str, str]
+    """Chain → its rules as whole lines, ``-A CHAIN …``; empty chains included."""
+    built_in: frozenset[str]
+    """Those that the kernel makes; they have a policy."""
+
+
+Tables = dict[str, TableText]
+"""Table → what is in it; a table that is not there was never used."""
+
+
+def read_tables(text: str) -> Tables:
+    r"""Take the output of iptables-save apart; counters must not be in it.
+
+    Example:
+        >>> text = "*nat\n:INPUT ACCEPT [0:0]\n:A - [0:0]\n-A INPUT -j A\nCOMMIT\n"
+        >>> read_tables(text)["nat"].chains
+        {'INPUT': '-A INPUT -j A\n', 'A': ''}
+    """
+    tables: Tables = {}
+    rules: dict[str, list[str]] = {}
+    built_in: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if line.startswith("-A "):
+            rules[line[3 : line.index(" ", 3)]].append(line)
+        elif line.startswith(":"):
+            chain, policy, _ = line[1:].split(" ", 2)
+            rules[chain] = []
+            if policy != "-":
+                built_in.append(chain)
+        elif line.startswith("*"):
+            name = line[1:].rstrip()
+            rules, built_in = {}, []
+        elif line.startswith("COMMIT"):
+            chains = {chain: "".join(lines) for chain, lines in rules.items()}
+            tables[name] = TableText(chains, frozenset(built_in))
+    return tables

@@ -1,0 +1,225 @@
+"""The one door to the iptables programs: read all tables, change some chains.
+
+There are two programs of each name: *legacy* speaks to ip_tables, *nft* to nf_tables, and neither
+sees the other's rules. Everything goes through the variant that was chosen at the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+
+from netproxy.errors import DataplaneError, UnsupportedError
+from netproxy.ipt.change import Restore
+from netproxy.ipt.text import Tables, read_tables
+from netproxy.kernel.addresses import has_family
+from netproxy.model.ip import Family
+
+VARIANTS = ("legacy", "nft")
+_WORDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+_LOCK_WAIT_S = 5
+"""Source: kube-proxy 1.36, ``-w 5``."""
+_TIMEOUT_S = 300
+"""A program that takes longer hangs. 100,000 services take a tenth of this."""
+_RESOURCE_PROBLEM = 4
+"""Exit code of iptables when somebody else holds the lock. Source: iptables(8)."""
+_INSTALL = "install iptables, or use --proxy-mode nftables, which needs no programs"
+
+RenderRestore = Callable[[Restore], Iterable[str]]
+"""Spells a change in pieces: the whole text of a large cluster need not be in memory at once."""
+
+
+class IptablesTables:
+    """The tables of one family in the network namespace of the calling thread.
+
+    See :class:`netproxy.contracts.Iptables`.
+
+    Args:
+        family: The IP family.
+        variant: ``legacy`` or ``nft``; empty: whatever the plain names stand for.
+        render: Spells a change as the input of iptables-restore.
+        tell: Called with each change before it is carried out.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        variant: str,
+        render: RenderRestore,
+        tell: Callable[[Restore], None] | None = None,
+    ) -> None:
+        self._family = family
+        self._render = render
+        self._tell = tell
+        self._save = program(family, variant, "save")
+        self._restore = program(family, variant, "restore")
+
+    @property
+    def family(self) -> Family:
+        return self._family
+
+    def read(self) -> Tables:
+        """See the contract."""
+        return read_tables(_run([self._save], (), "read", "all tables"))
+
+    def restore(self, change: Restore) -> None:
+        """See the contract."""
+        if self._tell is not None:
+            self._tell(change)
+        command = [self._restore, "-w", str(_LOCK_WAIT_S), "--noflush"]
+        tables = " and ".join([f"table {t.name}" for t in change.tables])
+        try:
+            _run(command, self._render(change), "restore", tables)
+        except DataplaneError as error:
+            error.hint = error.hint or _line_of(self._render(change), error.message)
+            raise
+
+
+def program(family: Family, variant: str, verb: str) -> str:
+    """The name of a program: ``ip6tables-legacy-save``."""
+    return "-".join(filter(None, [_WORDS[family], variant, verb]))
+
+
+def _run(command: list[str], stdin: Iterable[str], operation: str, subject: str) -> str:
+    """Run one of the programs; returns what it printed.
+
+    Raises:
+        DataplaneError: it failed; the message is its own.
+        UnsupportedError: there is no such program.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    except FileNotFoundError as error:
+        raise UnsupportedError(f"there is no {command[0]} on this host", hint=_INSTALL) from error
+    with process:
+        assert process.stdin is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it gave up early, and says why
+                process.stdin.writelines(stdin)
+            stdout, stderr = process.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise DataplaneError(
+                operation=operation,
+                subject=subject,
+                errno=errno.ETIMEDOUT,
+                hint=f"{command[0]} took more than {_TIMEOUT_S} s",
+            ) from error
+    if process.returncode:
+        words = " ".join(stderr.split()) or f"exit code {process.returncode}"
+        raise _failure(command[0], process.returncode, words, operation, subject)
+    return stdout
+
+
+def _failure(
+    name: str, returncode: int, words: str, operation: str, subject: str
+) -> DataplaneError:
+    number, hint = errno.EINVAL, ""
+    if returncode == _RESOURCE_PROBLEM:
+        number, hint = errno.EBUSY, f"another program holds the lock for over {_LOCK_WAIT_S} s"
+    elif "Permission denied" in words or "you must be root" in words:
+        number, hint = errno.EPERM, "run it as root"
+    return DataplaneError(
+        operation=operation,
+        subject=subject,
+        errno=number,
+        detail=f"{name} says: {words[:300]}",
+        hint=hint,
+    )
+
+
+def _line_of(pieces: Iterable[str], words: str) -> str:
+    """The line of the input that a message names."""
+    found = re.search(r"line:? (\d+)", words)
+    lines = "".join(pieces).splitlines() if found else []
+    if found is None or int(found[1]) > len(lines):
+        return ""
+    return f"line {found[1]} is: {lines[int(found[1]) - 1]}"
+
+
+def choose_variant(wanted: str = "auto") -> str:
+    """The variant to use: the one that Kubernetes' rules are in, else the host's own.
+
+    Args:
+        wanted: ``legacy``, ``nft`` or ``auto``.
+
+    Returns:
+        ``legacy`` or ``nft``; empty when the host has only the plain names.
+
+    Raises:
+        UnsupportedError: there is no such program on this host.
+    """
+    there = [v for v in VARIANTS if shutil.which(program(Family.IPV4, v, "restore"))]
+    if wanted != "auto":
+        if wanted not in there:
+            raise UnsupportedError(
+                f"there is no iptables-{wanted}-restore on this host",
+                hint=_INSTALL,
+            )
+        return wanted
+    hinted = [variant for variant in there if _has_hint(variant)]
+    if len(hinted) == 1:
+        return hinted[0]
+    if not shutil.which("iptables-restore"):
+        if there:
+            return there[0]
+        raise UnsupportedError(
+            "there is no iptables-restore on this host",
+            hint=_INSTALL,
+        )
+    version = _run(["iptables", "--version"], (), "ask", "iptables for its version")
+    default = "nft" if "nf_tables" in version else "legacy"
+    return default if default in there else ""
+
+
+def _has_hint(variant: str) -> bool:
+    """Whether kubelet or a proxy works with this variant: its chains tell."""
+    try:
+        text = _run([program(Family.IPV4, variant, "save")], (), "read", "all tables")
+    except (DataplaneError, UnsupportedError):
+        return False
+    return ":KUBE-" in text
+
+
+def open_tables(
+    families: Iterable[Family],
+    variant: str,
+    render: RenderRestore,
+    tell: Callable[[Restore], None] | None = None,
+) -> dict[Family, IptablesTables]:
+    """The tables of those families that this host can program.
+
+    Raises:
+        UnsupportedError: no iptables here, or no permission to use it.
+        DataplaneError: it does not work.
+    """
+    opened = {f: IptablesTables(f, variant, render, tell) for f in families if has_family(f)}
+    for family in opened:
+        _check_access(family, variant)
+    return opened
+
+
+def _check_access(family: Family, variant: str) -> None:
+    """Ask for a table: saving alone needs no rights where none was ever used."""
+    name = program(family, variant, "").rstrip("-")
+    try:
+        _run([name, "-w", str(_LOCK_WAIT_S), "-t", "nat", "-S"], (), "read", "table nat")
+    except DataplaneError as error:
+        if error.errno != errno.EPERM:
+            raise
+        raise UnsupportedError(
+            f"programming {name} needs CAP_NET_ADMIN, which this process "
+            f"(user {os.geteuid()}) does not have in this network namespace",
+            hint="run it as root, or look without touching: netproxy render",
+        ) from error
