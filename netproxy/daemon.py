@@ -17,7 +17,10 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from netproxy.core.health import HealthNews
 from netproxy.errors import ConfigError, DataplaneError, NetproxyError, UnsupportedError
+from netproxy.health.freshness import Freshness
+from netproxy.health.ports import HealthPorts, ListenTrouble
 from netproxy.log import EventLogger
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event, Listed, Reset
@@ -58,6 +61,8 @@ class Proxy(Protocol):
 
     def sync(self) -> SyncReport: ...
 
+    def take_health_news(self) -> Iterable[HealthNews]: ...
+
     def tidy(self) -> bool: ...
 
 
@@ -86,6 +91,7 @@ class Daemon:
         source: Tells what there is, and what changes.
         periods: How often to sync.
         listener: Hears others change our tables; None where there are none to hear.
+        answers_health_checks: Open the Services' healthCheckNodePorts.
         clock: Time; tests bring their own.
     """
 
@@ -96,6 +102,7 @@ class Daemon:
         *,
         periods: Periods,
         listener: Listener | None = None,
+        answers_health_checks: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self._proxy = proxy
@@ -105,6 +112,10 @@ class Daemon:
         self._clock = clock or LoopClock()
         self._schedule = SyncSchedule(periods)
         self._runner = SyncRunner(self._schedule, self._act, self._clock)
+        self._freshness = Freshness(2 * periods.retry_limit_s)
+        self._health_ports = (
+            HealthPorts(self._is_healthy, _say_listen_trouble) if answers_health_checks else None
+        )
         self._inbox: list[Event] = []
         self._source_task: asyncio.Task[None] | None = None
         self._fatal: BaseException | None = None
@@ -132,6 +143,8 @@ class Daemon:
             await self._runner.run()
         finally:
             self._deafen()
+            if self._health_ports is not None:
+                self._health_ports.close()
             self._source_task.cancel()
             await asyncio.gather(self._source_task, return_exceptions=True)
         if self._fatal is not None:
@@ -186,6 +199,7 @@ class Daemon:
                 self._runner.request_full()
             self._is_listed = True
         if events:
+            self._freshness.queued(self._clock.now())
             self._runner.request()
 
     def _hear(self) -> None:
@@ -210,28 +224,50 @@ class Daemon:
 
     async def _act(self, step: Step) -> Outcome:
         """Take one step of the schedule; whatever goes wrong is logged and tried again."""
-        is_repair = self._has_heard_drift and step is Step.FULL
-        if is_repair:
-            self._has_heard_drift = False
         try:
-            if step is Step.TIDY:
-                if await asyncio.to_thread(self._proxy.tidy):
-                    log.debug("unused chains deleted")
-                return Outcome(ok=True)
-            events, self._inbox = self._inbox, []
-            report = await asyncio.to_thread(self._sync, events, is_full=step is Step.FULL)
+            if step is not Step.TIDY:
+                return await self._take_sync(is_full=step is Step.FULL)
+            if await asyncio.to_thread(self._proxy.tidy):
+                log.debug("unused chains deleted")
+            return Outcome(ok=True)
         except NetproxyError as error:
             self._say_failure(error)
         except BrokenPipeError as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001 - the outermost loop: the next sync may work
             _log_crash("sync crashed", error)
-        else:
-            self._say_success(report, is_repair=is_repair)
-            if self._listener is not None:
-                self._hear()  # it may have been deaf meanwhile
-            return Outcome(ok=True, full=report.full)
         return Outcome(ok=False)
+
+    async def _take_sync(self, *, is_full: bool) -> Outcome:
+        is_repair = self._has_heard_drift and is_full
+        if is_repair:
+            self._has_heard_drift = False
+        events, self._inbox = self._inbox, []
+        self._freshness.started(self._clock.now())
+        is_ok = False
+        try:
+            report = await asyncio.to_thread(self._sync, events, is_full=is_full)
+            is_ok = True
+        finally:
+            self._freshness.finished(ok=is_ok)
+            # Also after a failure: one family may have been synced.
+            await self._follow_health()
+        self._say_success(report, is_repair=is_repair)
+        if self._listener is not None:
+            self._hear()  # it may have been deaf meanwhile
+        return Outcome(ok=True, full=report.full)
+
+    async def _follow_health(self) -> None:
+        if self._health_ports is None:
+            return
+        try:
+            for news in self._proxy.take_health_news():
+                await self._health_ports.update(news)
+        except Exception as error:  # noqa: BLE001 - rules matter more than what is said about them
+            _log_crash("health checks crashed", error)
+
+    def _is_healthy(self) -> bool:
+        return self._freshness.is_healthy(self._clock.now())
 
     def _sync(self, events: Sequence[Event], *, is_full: bool) -> SyncReport:
         self._proxy.apply_events(events)
@@ -284,6 +320,18 @@ class Daemon:
                 path=diagnostic.path,
                 line=diagnostic.line or None,
             )
+
+
+def _say_listen_trouble(trouble: ListenTrouble) -> None:
+    say = log.warning if trouble.error else log.info
+    say(
+        "cannot answer health checks" if trouble.error else "health checks are answered now",
+        service=str(trouble.service),
+        address=trouble.address,
+        port=trouble.port,
+        error=trouble.error,
+        hint=trouble.hint,
+    )
 
 
 def _log_crash(event: str, error: Exception) -> None:

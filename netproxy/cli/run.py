@@ -63,7 +63,13 @@ def _kernel_daemon(config: ProxyConfig, paths: Sequence[str], periods: Periods) 
     tell = _trace if EventLogger(__name__).is_tracing() else None
     with in_kernel(config, listen=True, tell=tell) as kernel:
         proxier = _proxier(config, kernel)
-        yield Daemon(proxier, _source(paths), periods=periods, listener=kernel.listener)
+        yield Daemon(
+            proxier,
+            _source(paths),
+            periods=periods,
+            listener=kernel.listener,
+            answers_health_checks=True,
+        )
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def resolve_service(
         # Endpoints objects mirror the slices; where slices exist they say more.
         slices = [s for s in slices if not s.is_legacy]
     for family in families:
-        if not _has_family(service, family):
+        if not has_family(service, family):
             continue
         usable = [s for s in slices if s.family is family]
         for port in service.ports:
@@ -69,7 +69,7 @@ def resolve_service(
     return plans
 
 
-def _has_family(service: Service, family: Family) -> bool:
+def has_family(service: Service, family: Family) -> bool:
     """A service is proxied in the families of its cluster IPs. Source: kube-proxy 1.36.
 
     One without any cluster IP, which no API server would store, is proxied wherever its other

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.netns.daemon import Daemon
 from tests.netns.namespace import NetworkNamespace
-
-PATIENCE_S = 20.0
-"""For things that take milliseconds, on machines that are busy."""
 
 SERVICE = """
 apiVersion: v1
@@ -35,48 +32,6 @@ ports: [{{port: 8080}}]
 def manifest(name: str, ip: str, *endpoints: str) -> str:
     listed = ", ".join(f"{{addresses: [{address}]}}" for address in endpoints)
     return SERVICE.format(name=name, ip=ip, endpoints=listed)
-
-
-class Daemon:
-    """``netproxy run`` in a namespace, watching a directory."""
-
-    def __init__(self, space: NetworkNamespace, directory: Path, log: Path) -> None:
-        self.space = space
-        self.directory = directory
-        self._log = log
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "netproxy", "run", "-f", str(self.directory)]
-        command += ["--node-ip", "192.168.0.2", "--log-format", "json", "-v", "4"]
-        log = self._log.open("w")
-        self.process = self.space.call(lambda: subprocess.Popen(command, stderr=log))
-        log.close()
-
-    def write(self, name: str, text: str) -> None:
-        """Put a file in place atomically."""
-        new = self.directory.parent / f"{name}.new"
-        new.write_text(text)
-        new.rename(self.directory / name)
-
-    def events(self) -> list[dict[str, object]]:
-        """Whole lines of the log so far."""
-        lines = self._log.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def rules(self) -> str:
-        return self.space.run("nft", "list", "ruleset")
-
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert self.process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, f"{what}\n{self._log.read_text()}"
-            time.sleep(0.01)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from netproxy.contracts import FamilyReport
+from netproxy.core.health import HealthNews
 from netproxy.daemon import Daemon, Source
 from netproxy.errors import ConfigError, DataplaneError, SourceError
 from netproxy.model.diagnostic import Diagnostic, Severity
@@ -46,6 +47,7 @@ class FakeProxy:
         self.operations = 3
         self.when_synced: Callable[[int], None] = lambda _: None
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.health_news: list[HealthNews] = []
 
     def apply_events(self, events: Iterable[Event]) -> None:
         self.events += events
@@ -61,6 +63,11 @@ class FakeProxy:
             raise self.troubles.pop(0)
         family = FamilyReport(Family.IPV4, self.operations, 2, 1)
         return SyncReport(False, (family,), 1, 2, 0.5, 1.5, self.diagnostics)
+
+    def take_health_news(self) -> list[HealthNews]:
+        self.calls.append("health")
+        news, self.health_news = self.health_news, []
+        return news
 
     def tidy(self) -> bool:
         self.calls.append("tidy")

@@ -1,0 +1,1 @@
+"""Answers over HTTP: load balancers ask a node how a Service is on it (healthCheckNodePort)."""

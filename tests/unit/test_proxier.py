@@ -1,0 +1,131 @@
+"""What a proxier does besides rules: news for load balancers, and no garbage kept."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import weakref
+
+import pytest
+
+from netproxy.backends.nftables.dataplane import nftables_dataplanes
+from netproxy.core.config import ProxyConfig
+from netproxy.core.health import HealthNews, ServiceHealth
+from netproxy.core.surroundings import Addresses
+from netproxy.errors import DataplaneError
+from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
+from netproxy.model.events import Delete, Listed, Upsert
+from netproxy.model.ip import Family, IPAddress
+from netproxy.model.names import ServiceKey
+from netproxy.model.service import Service, ServicePort, TrafficPolicy
+from netproxy.nft.fake import FakeTable
+from netproxy.nft.transaction import Transaction
+from netproxy.proxier import Proxier
+
+KEY = ServiceKey("default", "web")
+SERVICE = Service(
+    KEY,
+    (ServicePort("", "TCP", 80),),
+    (IPAddress("10.96.0.1"), IPAddress("fd00::1")),
+    external_policy=TrafficPolicy.LOCAL,
+    health_check_node_port=32000,
+)
+PRIMARY = {Family.IPV4: IPAddress("192.168.0.2"), Family.IPV6: IPAddress("2001:db8::2")}
+ENDPOINTS = {Family.IPV4: IPAddress("10.1.0.1"), Family.IPV6: IPAddress("2001:db8::1:1")}
+
+
+def _slice(family: Family, *, ready: bool = True) -> EndpointSlice:
+    endpoint = Endpoint(ENDPOINTS[family], "node-a", ready=ready)
+    return EndpointSlice(
+        KEY, f"web-{family.label}", family, (SlicePort("", "TCP", 8080),), (endpoint,)
+    )
+
+
+class _Table(FakeTable):
+    """Refuses everything while it is told to."""
+
+    refuses = False
+
+    def commit(self, transaction: Transaction) -> None:
+        if self.refuses:
+            raise DataplaneError(operation="commit", subject="table", errno=errno.EPERM)
+        super().commit(transaction)
+
+
+class World:
+    """A proxier on fake tables."""
+
+    def __init__(self) -> None:
+        self.tables = {family: _Table(family) for family in Family}
+        self.primary = dict(PRIMARY)
+        self.proxier = Proxier(
+            ProxyConfig("node-a"),
+            nftables_dataplanes(self.tables),
+            lambda family: Addresses((self.primary[family],), self.primary[family]),
+        )
+        self.proxier.apply_events(
+            [Upsert(SERVICE), *(Upsert(_slice(family)) for family in Family), Listed()]
+        )
+
+    def told(self) -> dict[Family, HealthNews]:
+        return {news.family: news for news in self.proxier.take_health_news()}
+
+
+def _news(family: Family, count: int) -> HealthNews:
+    return HealthNews(family, (PRIMARY[family],), {KEY: ServiceHealth(KEY, 32000, count)})
+
+
+NOTHING = {family: HealthNews(family, (PRIMARY[family],), {}) for family in Family}
+
+
+def test_load_balancers_hear_what_the_kernel_has() -> None:
+    world = World()
+    assert world.told() == {}
+    world.proxier.sync()
+    assert world.told() == {family: _news(family, 1) for family in Family}
+    world.proxier.sync()
+    assert world.told() == NOTHING
+    world.proxier.apply_events([Upsert(_slice(Family.IPV6, ready=False))])
+    assert world.told() == {}
+    world.proxier.sync()
+    assert world.told() == NOTHING | {Family.IPV6: _news(Family.IPV6, 0)}
+    world.proxier.apply_events([Delete(("Service", *KEY))])
+    world.proxier.sync()
+    assert [dict(news.services) for news in world.told().values()] == [{KEY: None}, {KEY: None}]
+
+
+def test_a_family_that_is_refused_keeps_its_news_back_and_not_the_others() -> None:
+    world = World()
+    world.tables[Family.IPV4].refuses = True
+    for _ in range(2):
+        with pytest.raises(DataplaneError):
+            world.proxier.sync()
+    assert world.told() == {Family.IPV6: _news(Family.IPV6, 1)}
+    world.tables[Family.IPV4].refuses = False
+    world.proxier.sync()
+    assert world.told() == NOTHING | {Family.IPV4: _news(Family.IPV4, 1)}
+
+
+def test_news_say_where_to_listen() -> None:
+    world = World()
+    world.proxier.sync()
+    world.told()
+    world.primary[Family.IPV4] = IPAddress("192.168.0.3")
+    world.proxier.request_full()
+    world.proxier.sync()
+    assert world.told()[Family.IPV4] == HealthNews(Family.IPV4, (world.primary[Family.IPV4],), {})
+
+
+class _Circle:
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_garbage_of_others_is_not_kept_for_ever() -> None:
+    """Connections of asyncio leave circles; frozen with the rest they would add up."""
+    assert gc.isenabled(), "else there is nothing to see"
+    world = World()
+    world.proxier.sync()
+    left = weakref.ref(_Circle())
+    world.proxier.sync()
+    assert left() is None
