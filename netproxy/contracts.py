@@ -66,6 +66,22 @@ class Iptables(Protocol):
         ...
 
 
+class DriftSensor(Protocol):
+    """Tells when another program changed our rules."""
+
+    def fileno(self) -> int | None:
+        """For the event loop: readable when there may be something to hear; None: ask often."""
+        ...
+
+    def drain(self) -> bool:
+        """Take in what was heard; True when our rules may be other than we left them.
+
+        Raises:
+            DataplaneError: nothing can be heard any more.
+        """
+        ...
+
+
 class FamilyReport(NamedTuple):
     """What one sync sent to the kernel in one family."""
 

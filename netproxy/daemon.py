@@ -17,6 +17,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from netproxy.contracts import DriftSensor
 from netproxy.core.health import HealthNews
 from netproxy.errors import ConfigError, DataplaneError, NetproxyError, UnsupportedError
 from netproxy.health.freshness import Freshness
@@ -36,6 +37,8 @@ from netproxy.sync import (
     SyncSchedule,
 )
 
+DRIFT_POLL_S = 5.0
+"""How often a drift sensor is asked that cannot speak by itself."""
 _MOST_REMEMBERED = 10_000
 """Diagnostics that were logged; more are forgotten, and logged again should they come again."""
 
@@ -66,14 +69,6 @@ class Proxy(Protocol):
     def tidy(self) -> bool: ...
 
 
-class Listener(Protocol):
-    """What the daemon needs of an ``NftListener``."""
-
-    def fileno(self) -> int: ...
-
-    def drain(self) -> bool: ...
-
-
 class Source(NamedTuple):
     """Where events come from."""
 
@@ -90,7 +85,9 @@ class Daemon:
         proxy: Keeps the kernel in step.
         source: Tells what there is, and what changes.
         periods: How often to sync.
-        listener: Hears others change our tables; None where there are none to hear.
+        drift: Senses others change our rules; None where there is nothing to sense.
+        settle: What is to be done once the rules of a complete source are in place; returns what
+            it did, in words. Tried again after every sync until it works.
         answers_health_checks: Open the Services' healthCheckNodePorts.
         clock: Time; tests bring their own.
     """
@@ -101,13 +98,15 @@ class Daemon:
         source: Source,
         *,
         periods: Periods,
-        listener: Listener | None = None,
+        drift: DriftSensor | None = None,
+        settle: Callable[[], Sequence[str]] | None = None,
         answers_health_checks: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self._proxy = proxy
         self._source = source
-        self._listener = listener
+        self._drift = drift
+        self._settle = settle
         self._periods = periods
         self._clock = clock or LoopClock()
         self._schedule = SyncSchedule(periods)
@@ -118,9 +117,11 @@ class Daemon:
         )
         self._inbox: list[Event] = []
         self._source_task: asyncio.Task[None] | None = None
+        self._poll_timer: asyncio.TimerHandle | None = None
         self._fatal: BaseException | None = None
         self._said: set[Diagnostic] = set()
         self._last_error = ""
+        self._last_settle_error = ""
         self._has_synced = False
         self._is_listed = False
         self._has_heard_drift = False
@@ -136,8 +137,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        if self._listener is not None:
-            loop.add_reader(self._listener.fileno(), self._hear)
+        self._listen()
         self._source_task = loop.create_task(self._follow(is_restart=False))
         try:
             await self._runner.run()
@@ -202,25 +202,41 @@ class Daemon:
             self._freshness.queued(self._clock.now())
             self._runner.request()
 
+    def _listen(self) -> None:
+        """From now on learn of drift, be it told or asked for."""
+        loop = asyncio.get_running_loop()
+        if self._drift is None:
+            return
+        descriptor = self._drift.fileno()
+        if descriptor is not None:
+            loop.add_reader(descriptor, self._hear)
+        else:
+            self._hear()
+            self._poll_timer = loop.call_later(DRIFT_POLL_S, self._listen)
+
     def _hear(self) -> None:
-        """The listener has something to say."""
-        assert self._listener is not None
+        """The sensor may have something to say."""
+        assert self._drift is not None
         try:
-            is_drift = self._listener.drain()
+            is_drift = self._drift.drain()
         except (DataplaneError, OSError) as error:
             self._deafen()
             hint = "only the periodic comparison repairs drift now; restart netproxy"
-            log.error("cannot hear changes of nf_tables", error=str(error), hint=hint)
+            log.error("cannot hear changes of our rules", error=str(error), hint=hint)
             return
         if is_drift:
             self._has_heard_drift = True
             self._runner.request_full()
 
     def _deafen(self) -> None:
-        if self._listener is not None:
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
+        if self._drift is not None:
             with contextlib.suppress(OSError, ValueError):
-                asyncio.get_running_loop().remove_reader(self._listener.fileno())
-            self._listener = None
+                descriptor = self._drift.fileno()
+                if descriptor is not None:
+                    asyncio.get_running_loop().remove_reader(descriptor)
+            self._drift = None
 
     async def _act(self, step: Step) -> Outcome:
         """Take one step of the schedule; whatever goes wrong is logged and tried again."""
@@ -253,8 +269,10 @@ class Daemon:
             # Also after a failure: one family may have been synced.
             await self._follow_health()
         self._say_success(report, is_repair=is_repair)
-        if self._listener is not None:
+        if self._drift is not None:
             self._hear()  # it may have been deaf meanwhile
+        if report.is_complete:
+            await self._settle_down()
         return Outcome(ok=True, full=report.full)
 
     async def _follow_health(self) -> None:
@@ -268,6 +286,21 @@ class Daemon:
 
     def _is_healthy(self) -> bool:
         return self._freshness.is_healthy(self._clock.now())
+
+    async def _settle_down(self) -> None:
+        """Our rules are in place: do what had to wait for that."""
+        if self._settle is None:
+            return
+        try:
+            done = await asyncio.to_thread(self._settle)
+        except NetproxyError as error:
+            say = log.debug if error.message == self._last_settle_error else log.warning
+            self._last_settle_error = error.message
+            say("cannot settle down", error=error.message, hint=error.hint)
+            return
+        self._settle = None
+        for words in done:
+            log.info("settled down", done=words)
 
     def _sync(self, events: Sequence[Event], *, is_full: bool) -> SyncReport:
         self._proxy.apply_events(events)

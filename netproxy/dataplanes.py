@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from netproxy import leftovers
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.names import TABLE
-from netproxy.contracts import Dataplane, Preview, Table
+from netproxy.contracts import Dataplane, DriftSensor, Preview, Table
 from netproxy.core.config import ProxyConfig, ProxyMode
+from netproxy.core.surroundings import accepts_localhost
 from netproxy.ipt.change import Restore
 from netproxy.model.ip import Family
 from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
@@ -27,36 +29,27 @@ Owners = Callable[[Family], dict[bytes, str]]
 """As ``Proxier.owners``."""
 
 
-class Listener(Protocol):
-    """Hears that another program changed our rules."""
-
-    def fileno(self) -> int:
-        """For the event loop: readable when there may be something to hear."""
-        ...
-
-    def drain(self) -> bool:
-        """Take in what was heard; True when our rules may be other than we left them."""
-        ...
-
-
 class Dataplanes:
     """All of one mode's dataplanes; close them when they are no longer needed.
 
     Args:
         by_family: The dataplanes.
-        listener: Hears drift; None when nobody asked for one.
+        drift: Senses drift; None when nobody asked for that.
         close: Gives back what they hold open.
+        settle: What is to be done once their rules are in place; returns what it did, in words.
     """
 
     def __init__(
         self,
         by_family: Mapping[Family, Dataplane],
-        listener: Listener | None = None,
+        drift: DriftSensor | None = None,
         close: Callable[[], None] = lambda: None,
+        settle: Callable[[], list[str]] = list,
     ) -> None:
         self.by_family = by_family
-        self.listener = listener
+        self.drift = drift
         self.close = close
+        self.settle = settle
 
     def __enter__(self) -> Dataplanes:
         return self
@@ -67,30 +60,66 @@ class Dataplanes:
         self.close()
 
 
-def in_kernel(config: ProxyConfig, *, listen: bool = False, tell: Tell | None = None) -> Dataplanes:
+def in_kernel(
+    config: ProxyConfig,
+    *,
+    listen: bool = False,
+    take_over: bool = False,
+    tell: Tell | None = None,
+) -> Dataplanes:
     """Dataplanes that program the calling thread's network namespace.
+
+    Args:
+        config: The operator's settings; its mode counts.
+        listen: Sense drift.
+        take_over: When settling, remove the rules of kube-proxy and of our other mode.
+        tell: Called with each change before it is carried out.
 
     Raises:
         UnsupportedError: this kernel or this user cannot do it.
     """
     if config.mode is ProxyMode.IPTABLES:
-        return _iptables_in_kernel(config, tell)
+        return _iptables_in_kernel(config, listen=listen, take_over=take_over, tell=tell)
     from netproxy.kernel.nftables import Tables
 
     kernel = Tables(TABLE, config.families, listen=listen)
     tables: Mapping[Family, Table] = kernel.by_family
-    return Dataplanes(nftables_dataplanes(_told(tables, tell)), kernel.listener, kernel.close)
+    return Dataplanes(
+        nftables_dataplanes(_told(tables, tell)),
+        kernel.listener,
+        kernel.close,
+        lambda: leftovers.remove_all(leftovers.of_others(config)) if take_over else [],
+    )
 
 
-def _iptables_in_kernel(config: ProxyConfig, tell: Tell | None) -> Dataplanes:
+def _iptables_in_kernel(
+    config: ProxyConfig, *, listen: bool, take_over: bool, tell: Tell | None
+) -> Dataplanes:
     from netproxy.backends.iptables.dataplane import iptables_dataplanes
-    from netproxy.kernel.iptables import choose_variant, open_tables
+    from netproxy.kernel import sysctl
+    from netproxy.kernel.iptables import choose_variant, open_guard, open_tables
     from netproxy.render.environment import fill_in
     from netproxy.render.iptables import restore_pieces
 
     variant = choose_variant(config.iptables_variant)
-    tables = open_tables(config.families, variant, restore_pieces, tell)
-    return Dataplanes(iptables_dataplanes(tables, fill_in))
+    guard = open_guard(variant, config.families) if listen else None
+    tables = open_tables(config.families, variant, restore_pieces, tell, guard)
+    drop_invalid = sysctl.read("net/netfilter/nf_conntrack_tcp_be_liberal") in (None, "0")
+
+    def settle() -> list[str]:
+        done = []
+        if accepts_localhost(config, Family.IPV4) and Family.IPV4 in tables:
+            # Only now: KUBE-FIREWALL keeps the neighbours out of loopback.
+            done += sysctl.ensure("net/ipv4/conf/all/route_localnet", "1")
+        others = leftovers.of_others(config, variant) if take_over else []
+        return done + leftovers.remove_all(others)
+
+    return Dataplanes(
+        iptables_dataplanes(tables, fill_in, drop_invalid=drop_invalid),
+        guard,
+        guard.close if guard else lambda: None,
+        settle,
+    )
 
 
 def on_paper(config: ProxyConfig, *, tell: Tell | None = None) -> Dataplanes:

@@ -37,6 +37,8 @@ class SyncReport(NamedTuple):
     kernel_ms: float
     diagnostics: tuple[Diagnostic, ...] = ()
     """Findings about objects that only their combination shows, such as rival frontends."""
+    is_complete: bool = True
+    """False while a source could not read everything, so that leftovers may have to stay."""
 
     @property
     def changed(self) -> bool:
@@ -144,6 +146,7 @@ class Proxier:
             endpoints=sum(each.endpoints for each in self._dataplanes.values()),
             compile_ms=compile_s * 1000,
             kernel_ms=(elapsed - compile_s) * 1000,
+            is_complete=self._store.is_complete,
             diagnostics=diagnostics,
         )
 

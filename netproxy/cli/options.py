@@ -145,6 +145,15 @@ _DRY_RUN = (
     ),
 )
 
+_TAKE_OVER = (
+    _flag(
+        "--take-over/--no-take-over",
+        default=True,
+        show_default=True,
+        help="Once our rules are in place, remove those of kube-proxy and of our other mode.",
+    ),
+)
+
 _PERIODS = (
     _flag(
         "--min-sync-period",
@@ -206,5 +215,6 @@ def _decorator(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], 
 proxy_flags = _decorator((*_FILENAME, *_PROXY, *_OUTPUT, *_COLOR))
 """What ``run``, ``sync``, ``render`` and ``diff`` have in common."""
 dry_run_flag = _decorator(_DRY_RUN)
+take_over_flag = _decorator(_TAKE_OVER)
 output_flag = _decorator(_OUTPUT)
 daemon_flags = _decorator((*_PERIODS, *_LOG))

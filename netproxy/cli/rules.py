@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netproxy.cli import output
-from netproxy.cli.options import dry_run_flag, output_flag, proxy_flags
+from netproxy.cli.options import dry_run_flag, output_flag, proxy_flags, take_over_flag
 from netproxy.core.config import ProxyConfig, ProxyMode
 from netproxy.errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_OK
 from netproxy.model.diagnostic import Severity
@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 @click.command()
 @proxy_flags
 @dry_run_flag
-def sync(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int:
+@take_over_flag
+def sync(*, dry_run: bool, take_over: bool, output_format: str, color: str, **flags: Any) -> int:
     """Bring the kernel in step once, then exit.
 
     Reads the manifests, compares the rules they ask for with what the kernel has, and changes
     what differs, all at once. A manifest that cannot be read removes nothing from the kernel;
     the rest is programmed and the exit code is 2.
     """
-    return _Pass(flags, output_format=output_format, color=color).sync(dry_run=dry_run)
+    return _Pass(flags, output_format=output_format, color=color).sync(
+        dry_run=dry_run, take_over=take_over
+    )
 
 
 @click.command()
@@ -64,21 +67,20 @@ def cleanup(*, dry_run: bool, output_format: str) -> int:
 
     Running it again is harmless. Stop `netproxy run` first: it would put its rules back.
     """
-    from netproxy.backends.nftables.names import TABLE
-    from netproxy.kernel.nftables import Tables
-    from netproxy.model.ip import Family
+    from netproxy import leftovers
 
-    with Tables(TABLE, list(Family)) as tables:
-        if dry_run:
-            removed = [table.label for table in tables.by_family.values() if table.exists()]
-        else:
-            removed = tables.delete()
+    found, spared = leftovers.of_netproxy()
+    if not dry_run:
+        leftovers.remove_all(found)
+    removed = [leftover.label for leftover in found]
     if output_format == "json":
-        output.print_json({"removed": removed, "dryRun": dry_run})
+        output.print_json({"removed": removed, "spared": spared, "dryRun": dry_run})
         return EXIT_OK
     verb = "would remove" if dry_run else "removed"
     for label in removed:
         click.echo(f"{verb} {label}")
+    for words in spared:
+        click.echo(f"left {words}")
     if not removed:
         click.echo("nothing to remove")
     return EXIT_OK
@@ -101,7 +103,7 @@ class _Pass:
         self._is_json = output_format == "json"
         self._color = color
 
-    def sync(self, *, dry_run: bool) -> int:
+    def sync(self, *, dry_run: bool, take_over: bool) -> int:
         """See the command."""
         if dry_run:
             from netproxy.kernel.addresses import read_addresses
@@ -115,16 +117,16 @@ class _Pass:
                 transactions = proxier.plan(against_kernel=False)
             self._print_transactions(proxier, transactions)
             return self._exit_code(manifests, EXIT_OK)
-        return self._sync_kernel()
+        return self._sync_kernel(take_over=take_over)
 
-    def _sync_kernel(self) -> int:
+    def _sync_kernel(self, *, take_over: bool) -> int:
         from netproxy.dataplanes import in_kernel
         from netproxy.kernel.addresses import read_addresses
         from netproxy.proxier import Proxier
 
         tell = _Teller()
         # First: without root all is in vain.
-        with in_kernel(self._config, tell=tell) as kernel:
+        with in_kernel(self._config, take_over=take_over, tell=tell) as kernel:
             with output.progress(self._filenames, color=self._color) as say:
                 tell.say = say
                 manifests = self._read(say)
@@ -134,6 +136,9 @@ class _Pass:
                 proxier.apply_events(_events(manifests))
                 say("computing")
                 report = proxier.sync()
+                settled = kernel.settle() if report.is_complete else []
+            for words in settled:
+                output.print_note(words)
             output.print_diagnostics(report.diagnostics, color=self._color)
         if self._is_json:
             diagnostics = (*manifests.diagnostics, *report.diagnostics)

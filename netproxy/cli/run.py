@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netproxy.cli.options import daemon_flags, dry_run_flag, proxy_flags
+from netproxy.cli.options import daemon_flags, dry_run_flag, proxy_flags, take_over_flag
 
 if TYPE_CHECKING:
     from netproxy.contracts import Preview
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @proxy_flags
 @daemon_flags
 @dry_run_flag
-def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> None:
+@take_over_flag
+def run(*, dry_run: bool, take_over: bool, output_format: str, color: str, **flags: Any) -> None:
     """Keep the kernel in step with manifests, until stopped.
 
     Watches the files and directories and programs every change. A broken file changes nothing:
@@ -45,7 +46,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> None:
     opened = (
         _dry_daemon(config, paths, periods, is_json=output_format == "json", color=color)
         if dry_run
-        else _kernel_daemon(config, paths, periods)
+        else _kernel_daemon(config, paths, periods, take_over=take_over)
     )
     with opened as daemon:
         log.EventLogger(__name__).info(
@@ -55,19 +56,22 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> None:
 
 
 @contextmanager
-def _kernel_daemon(config: ProxyConfig, paths: Sequence[str], periods: Periods) -> Iterator[Daemon]:
+def _kernel_daemon(
+    config: ProxyConfig, paths: Sequence[str], periods: Periods, *, take_over: bool
+) -> Iterator[Daemon]:
     from netproxy.daemon import Daemon
     from netproxy.dataplanes import in_kernel
     from netproxy.log import EventLogger
 
     tell = _trace if EventLogger(__name__).is_tracing() else None
-    with in_kernel(config, listen=True, tell=tell) as kernel:
+    with in_kernel(config, listen=True, take_over=take_over, tell=tell) as kernel:
         proxier = _proxier(config, kernel)
         yield Daemon(
             proxier,
             _source(paths),
             periods=periods,
-            listener=kernel.listener,
+            drift=kernel.drift,
+            settle=kernel.settle,
             answers_health_checks=True,
         )
 

@@ -65,7 +65,7 @@ def look_around(
         pod_interface=_pod_interface(config),
         service_cidrs=tuple(sorted(p for p in known if p.family is family)),
         nodeport_ips=_nodeport_ips(config, family, node, addresses),
-        accepts_localhost_nodeports=_accepts_localhost(config, family),
+        accepts_localhost_nodeports=accepts_localhost(config, family),
     )
 
 
@@ -107,7 +107,7 @@ def _nodeport_ips(
         if not prefixes or any(p.length == 0 for p in prefixes):
             return None
         accepting = {a for a in addresses.local if any(p.contains(a) for p in prefixes)}
-        if config.mode is ProxyMode.IPTABLES and not _accepts_localhost(config, family):
+        if config.mode is ProxyMode.IPTABLES and not accepts_localhost(config, family):
             accepting = {a for a in accepting if not _LOOPBACK[family].contains(a)}
         return tuple(sorted(accepting))
     if config.mode is ProxyMode.IPTABLES and not config.nodeport_primary:
@@ -130,7 +130,7 @@ _LOOPBACK = {
 }
 
 
-def _accepts_localhost(config: ProxyConfig, family: Family) -> bool:
+def accepts_localhost(config: ProxyConfig, family: Family) -> bool:
     """Whether NodePorts answer on loopback. Source: kube-proxy 1.36, iptables mode."""
     if config.mode is not ProxyMode.IPTABLES or family is not Family.IPV4:
         return False

@@ -13,11 +13,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from netproxy.errors import DataplaneError, UnsupportedError
 from netproxy.ipt.change import Restore
 from netproxy.ipt.text import Tables, read_tables
 from netproxy.kernel.addresses import has_family
+from netproxy.kernel.iptables_drift import DriftGuard, LegacyDrift, NftDrift
 from netproxy.model.ip import Family
 
 VARIANTS = ("legacy", "nft")
@@ -34,6 +36,20 @@ RenderRestore = Callable[[Restore], Iterable[str]]
 """Spells a change in pieces: the whole text of a large cluster need not be in memory at once."""
 
 
+class Variant(NamedTuple):
+    """Which programs are meant."""
+
+    kind: str
+    """``legacy`` or ``nft``."""
+    is_plain: bool = False
+    """The names without a variant stand for this one."""
+
+    def program(self, family: Family, verb: str) -> str:
+        """The name of a program: ``ip6tables-legacy-save``; without a verb, of the main one."""
+        kind = "" if self.is_plain else self.kind
+        return "-".join(filter(None, [_WORDS[family], kind, verb]))
+
+
 class IptablesTables:
     """The tables of one family in the network namespace of the calling thread.
 
@@ -41,23 +57,26 @@ class IptablesTables:
 
     Args:
         family: The IP family.
-        variant: ``legacy`` or ``nft``; empty: whatever the plain names stand for.
+        variant: Which programs to use.
         render: Spells a change as the input of iptables-restore.
         tell: Called with each change before it is carried out.
+        guard: Told of our own changes, to tell them from others'.
     """
 
     def __init__(
         self,
         family: Family,
-        variant: str,
+        variant: Variant,
         render: RenderRestore,
         tell: Callable[[Restore], None] | None = None,
+        guard: DriftGuard | None = None,
     ) -> None:
         self._family = family
         self._render = render
         self._tell = tell
-        self._save = program(family, variant, "save")
-        self._restore = program(family, variant, "restore")
+        self._guard = guard
+        self._save = variant.program(family, "save")
+        self._restore = variant.program(family, "restore")
 
     @property
     def family(self) -> Family:
@@ -71,6 +90,12 @@ class IptablesTables:
         """See the contract."""
         if self._tell is not None:
             self._tell(change)
+        if self._guard is None:
+            self._write(change)
+        else:
+            self._guard.writing(lambda: self._write(change), len(change.tables))
+
+    def _write(self, change: Restore) -> None:
         command = [self._restore, "-w", str(_LOCK_WAIT_S), "--noflush"]
         tables = " and ".join([f"table {t.name}" for t in change.tables])
         try:
@@ -78,11 +103,6 @@ class IptablesTables:
         except DataplaneError as error:
             error.hint = error.hint or _line_of(self._render(change), error.message)
             raise
-
-
-def program(family: Family, variant: str, verb: str) -> str:
-    """The name of a program: ``ip6tables-legacy-save``."""
-    return "-".join(filter(None, [_WORDS[family], variant, verb]))
 
 
 def _run(command: list[str], stdin: Iterable[str], operation: str, subject: str) -> str:
@@ -148,45 +168,44 @@ def _line_of(pieces: Iterable[str], words: str) -> str:
     return f"line {found[1]} is: {lines[int(found[1]) - 1]}"
 
 
-def choose_variant(wanted: str = "auto") -> str:
+def choose_variant(wanted: str = "auto") -> Variant:
     """The variant to use: the one that Kubernetes' rules are in, else the host's own.
 
     Args:
         wanted: ``legacy``, ``nft`` or ``auto``.
 
-    Returns:
-        ``legacy`` or ``nft``; empty when the host has only the plain names.
-
     Raises:
-        UnsupportedError: there is no such program on this host.
+        UnsupportedError: there are no such programs on this host.
     """
-    there = [v for v in VARIANTS if shutil.which(program(Family.IPV4, v, "restore"))]
-    if wanted != "auto":
-        if wanted not in there:
-            raise UnsupportedError(
-                f"there is no iptables-{wanted}-restore on this host",
-                hint=_INSTALL,
-            )
-        return wanted
-    hinted = [variant for variant in there if _has_hint(variant)]
-    if len(hinted) == 1:
-        return hinted[0]
-    if not shutil.which("iptables-restore"):
-        if there:
-            return there[0]
-        raise UnsupportedError(
-            "there is no iptables-restore on this host",
-            hint=_INSTALL,
-        )
-    version = _run(["iptables", "--version"], (), "ask", "iptables for its version")
-    default = "nft" if "nf_tables" in version else "legacy"
-    return default if default in there else ""
+    there = installed_variants()
+    matching = [variant for variant in there if wanted in ("auto", variant.kind)]
+    if not matching:
+        which = "iptables" if wanted == "auto" else f"iptables-{wanted}"
+        raise UnsupportedError(f"there is no {which}-restore on this host", hint=_INSTALL)
+    hinted = [variant for variant in matching if len(matching) > 1 and _has_hint(variant)]
+    return hinted[0] if len(hinted) == 1 else matching[0]
 
 
-def _has_hint(variant: str) -> bool:
+def installed_variants() -> list[Variant]:
+    """The variants that this host has programs of, what the plain names stand for first."""
+    found = []
+    if shutil.which("iptables-restore"):
+        version = _run(["iptables", "--version"], (), "ask", "iptables for its version")
+        kind = "nft" if "nf_tables" in version else "legacy"
+        found.append(Variant(kind, is_plain=True))
+    for kind in VARIANTS:
+        variant = Variant(kind)
+        if kind not in [other.kind for other in found] and shutil.which(
+            variant.program(Family.IPV4, "restore")
+        ):
+            found.append(variant)
+    return found
+
+
+def _has_hint(variant: Variant) -> bool:
     """Whether kubelet or a proxy works with this variant: its chains tell."""
     try:
-        text = _run([program(Family.IPV4, variant, "save")], (), "read", "all tables")
+        text = _run([variant.program(Family.IPV4, "save")], (), "read", "all tables")
     except (DataplaneError, UnsupportedError):
         return False
     return ":KUBE-" in text
@@ -194,25 +213,26 @@ def _has_hint(variant: str) -> bool:
 
 def open_tables(
     families: Iterable[Family],
-    variant: str,
+    variant: Variant,
     render: RenderRestore,
     tell: Callable[[Restore], None] | None = None,
+    guard: DriftGuard | None = None,
 ) -> dict[Family, IptablesTables]:
-    """The tables of those families that this host can program.
+    """The tables of those families that this host can program. Arguments as ``IptablesTables``.
 
     Raises:
         UnsupportedError: no iptables here, or no permission to use it.
         DataplaneError: it does not work.
     """
-    opened = {f: IptablesTables(f, variant, render, tell) for f in families if has_family(f)}
+    opened = {f: IptablesTables(f, variant, render, tell, guard) for f in families if has_family(f)}
     for family in opened:
         _check_access(family, variant)
     return opened
 
 
-def _check_access(family: Family, variant: str) -> None:
+def _check_access(family: Family, variant: Variant) -> None:
     """Ask for a table: saving alone needs no rights where none was ever used."""
-    name = program(family, variant, "").rstrip("-")
+    name = variant.program(family, "")
     try:
         _run([name, "-w", str(_LOCK_WAIT_S), "-t", "nat", "-S"], (), "read", "table nat")
     except DataplaneError as error:
@@ -223,3 +243,10 @@ def _check_access(family: Family, variant: str) -> None:
             f"(user {os.geteuid()}) does not have in this network namespace",
             hint="run it as root, or look without touching: netproxy render",
         ) from error
+
+
+def open_guard(variant: Variant, families: Iterable[Family]) -> DriftGuard:
+    """A drift sensor for the tables of a variant."""
+    if variant.kind == "legacy":
+        return LegacyDrift([family for family in families if has_family(family)])
+    return NftDrift()

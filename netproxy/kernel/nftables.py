@@ -94,14 +94,11 @@ class KernelTable:
         dump = self._netlink.dump(nl.MSG_GETTABLE, self._family)
         return self._table in [decode.decode_table(message) for message in dump]
 
-    def delete(self) -> bool:
-        """Delete the table with everything in it; False when there was none."""
+    def delete(self) -> None:
+        """Delete the table with everything in it, if it is there."""
         # Adding first makes deleting succeed either way.
-        existed = self.exists()
         operations: list[Operation] = [AddTable(), DeleteTable()]
-        if existed:
-            self.commit(Transaction(self._family, self._table, operations))
-        return existed
+        self.commit(Transaction(self._family, self._table, operations))
 
     def _dump(self) -> decode.RawTable:
         raw = decode.RawTable(self._chains(), {}, {}, {})
@@ -146,13 +143,18 @@ class KernelTable:
 
 
 class NftListener:
-    """Hears every change of nf_tables in this namespace, and tells ours from those of others."""
+    """Hears every change of nf_tables in this namespace, and tells ours from those of others.
 
-    def __init__(self, netlink: NfnetlinkSocket, table: str) -> None:
+    Args:
+        netlink: Changes that are made with this socket are ours.
+        tables: Only theirs count.
+    """
+
+    def __init__(self, netlink: NfnetlinkSocket, *tables: str) -> None:
         self.has_missed_something = False
         """Set when a change of somebody else went by while muted."""
         self._own_port = netlink.port
-        self._table = table.encode() + b"\0"
+        self._tables = tuple([table.encode() + b"\0" for table in tables])
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
         )
@@ -193,11 +195,10 @@ class NftListener:
         while offset < len(buffer):
             length, kind, _, _, port = _NLMSG.unpack_from(buffer, offset)
             message = kind & 0xFF
-            if port != self._own_port and message != nl.MSG_NEWGEN:
-                # In all messages about a table the first attribute is the table's name.
-                named = buffer[offset + 24 : offset + 24 + len(self._table)]
-                if named == self._table:
-                    return True
+            is_foreign = port != self._own_port and message != nl.MSG_NEWGEN
+            # In all messages about a table the first attribute is the table's name.
+            if is_foreign and buffer.startswith(self._tables, offset + 24):
+                return True
             offset += (length + 3) & ~3
         return False
 
@@ -254,7 +255,10 @@ class Tables:
 
     def delete(self) -> list[str]:
         """Delete our tables; returns their names, for those that were there."""
-        return [t.label for t in self.by_family.values() if t.delete()]
+        there = [table for table in self.by_family.values() if table.exists()]
+        for table in there:
+            table.delete()
+        return [table.label for table in there]
 
     def close(self) -> None:
         if self.listener is not None:

@@ -75,7 +75,7 @@ class FakeProxy:
 
 
 class Ear:
-    """A listener that hears what a test says into a socket."""
+    """A drift that hears what a test says into a socket."""
 
     def __init__(self) -> None:
         self.here, self.there = socket.socketpair()
@@ -117,13 +117,13 @@ def play(
     *,
     syncs: int = 1,
     periods: Periods = QUICK,
-    listener: Ear | None = None,
+    drift: Ear | None = None,
     when_synced: Callable[[Daemon, int], None] = lambda _, __: None,
 ) -> None:
     """Run a daemon until it has synced so many times."""
 
     async def run() -> None:
-        daemon = Daemon(proxy, source, periods=periods, listener=listener)
+        daemon = Daemon(proxy, source, periods=periods, drift=drift)
         proxy.loop = asyncio.get_running_loop()
 
         def synced(count: int) -> None:
@@ -245,19 +245,19 @@ def test_a_change_of_others_leads_to_a_full_sync(caplog: pytest.LogCaptureFixtur
         if count == 1:
             ear.there.send(b"somebody was here")
 
-    play(proxy, says(LISTED), syncs=2, listener=ear, when_synced=disturb)
+    play(proxy, says(LISTED), syncs=2, drift=ear, when_synced=disturb)
     ear.close()
     assert proxy.calls == ["sync", "full", "sync"]
     assert "another program changed our tables, repaired" in events_of(caplog, logging.WARNING)
 
 
-def test_a_listener_that_breaks_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_drift_sensor_that_breaks_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     proxy, ear = FakeProxy(), Ear()
     ear.trouble = DataplaneError(operation="hear", subject="changes of nf_tables", errno=9)
     ear.there.send(b"?")
-    play(proxy, says(LISTED), listener=ear)
+    play(proxy, says(LISTED), drift=ear)
     ear.close()
-    assert len(fields_of(caplog, "cannot hear changes of nf_tables")) == 1
+    assert len(fields_of(caplog, "cannot hear changes of our rules")) == 1
     assert proxy.calls == ["sync"]
 
 

@@ -23,7 +23,7 @@ from netproxy.model.names import ServiceKey
 from netproxy.model.node import Node
 from netproxy.model.service import Service, ServicePort
 from netproxy.nft.fake import FakeTable
-from netproxy.nft.transaction import Transaction
+from netproxy.nft.transaction import AddTable, DeleteTable, Transaction
 
 WEB = ServiceKey("default", "web")
 SERVICE = Service(WEB, (ServicePort("http", "TCP", 80),), (IPAddress("10.96.0.7"),))
@@ -96,6 +96,9 @@ class FakeKernelTable(FakeTable):
     def exists(self) -> bool:
         return bool(self.ruleset.chains)
 
+    def delete(self) -> None:
+        self.commit(Transaction(self.family, "netproxy", [AddTable(), DeleteTable()]))
+
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
@@ -104,15 +107,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     class Tables:
         def __init__(self, table: str, families: Iterable[Family], *, listen: bool = False) -> None:
-            assert table == "netproxy"
             assert not listen
-            self.by_family = {family: made.tables[family] for family in families}
+            is_ours = table == "netproxy"
+            self.by_family = {family: made.tables[family] for family in families if is_ours}
             self.listener = None
-
-        def delete(self) -> list[str]:
-            gone = [t.label for t in self.by_family.values() if t.exists()]  # type: ignore[attr-defined]
-            made.tables = {family: FakeKernelTable(made, family) for family in Family}
-            return gone
 
         def close(self) -> None:
             pass
@@ -127,6 +125,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     vars(source).update(read_manifests=made.read_manifests, watch_manifests=made.watch_manifests)
     monkeypatch.setitem(sys.modules, source.__name__, source)
     monkeypatch.setattr("netproxy.kernel.nftables.Tables", Tables)
+    monkeypatch.setattr("netproxy.leftovers.NftTables", Tables)
+    monkeypatch.setattr("netproxy.leftovers.installed_variants", list)
     return made
 
 
@@ -273,7 +273,11 @@ def test_cleanup_removes_and_lists(world: World, capsys: Captured) -> None:
     assert run_command_line(["cleanup", "--dry-run"]) == EXIT_OK
     assert capsys.readouterr().out == "would remove table IPv4\nwould remove table IPv6\n"
     assert run_command_line(["cleanup", "-o", "json"]) == EXIT_OK
-    assert json_of(capsys) == {"removed": ["table IPv4", "table IPv6"], "dryRun": False}
+    assert json_of(capsys) == {
+        "removed": ["table IPv4", "table IPv6"],
+        "spared": [],
+        "dryRun": False,
+    }
     assert run_command_line(["cleanup"]) == EXIT_OK
     assert capsys.readouterr().out == "nothing to remove\n"
 
