@@ -299,8 +299,7 @@ class Daemon:
             say("cannot settle down", error=error.message, hint=error.hint)
             return
         self._settle = None
-        for words in done:
-            log.info("settled down", done=words)
+        log.info("in charge", done="; ".join(done) or "nothing to clear away")
 
     def _sync(self, events: Sequence[Event], *, is_full: bool) -> SyncReport:
         self._proxy.apply_events(events)
