@@ -15,8 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.rows import ROOT, ROWS, Result, Row
+from tests.bench import rows, rows_iptables
+from tests.bench.rows import ROOT, Result, Row
 
+ROWS = (*rows.ROWS, *rows_iptables.ROWS)
 _HEADINGS = ("row", "measured", "target", "met", "note")
 _MET = {True: "yes", False: "NO", None: ""}
 
@@ -101,14 +103,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json")
     options = parser.parse_args()
     try:
-        rows = choose(options.rows, is_quick=options.quick)
+        wanted = choose(options.rows, is_quick=options.quick)
     except ValueError as error:
         parser.error(str(error))
     console, notes = Console(), Console(stderr=True)
     where = machine()
     results: list[tuple[Row, Result]] = []
-    for number, row in enumerate(rows, 1):
-        progress = f"{number}/{len(rows)} {row.what}"
+    for number, row in enumerate(wanted, 1):
+        progress = f"{number}/{len(wanted)} {row.what}"
         if notes.is_terminal:
             with notes.status(progress):
                 results.append((row, run_row(row)))

@@ -25,7 +25,7 @@ from netproxy.model.ip import Family
 from netproxy.model.parse import parse_object
 from netproxy.nft.fake import FakeTable
 from netproxy.proxier import Proxier
-from tests.bench import path, world
+from tests.bench import iptables, path, world
 
 Figures = dict[str, float]
 
@@ -205,6 +205,11 @@ MEASUREMENTS: dict[str, Callable[..., Figures]] = {
         yardstick,
         packets_to_one,
         packets_to_all,
+        iptables.iptables_first_sync,
+        iptables.iptables_changes,
+        iptables.iptables_restart,
+        iptables.iptables_memory,
+        iptables.iptables_rules_passed,
     )
 }
 

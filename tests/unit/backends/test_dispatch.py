@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from netproxy.backends.iptables import names
 from netproxy.backends.iptables.dispatch import LEAF, dispatch
 from netproxy.model.ip import Family
+from tests.bench import iptables
 
 LONGEST_NAME = 28
 """Source: XT_EXTENSION_MAXNAMELEN, linux/netfilter/x_tables.h."""
@@ -57,6 +58,10 @@ def test_ten_thousand_addresses_are_under_a_hundred_rules_away() -> None:
     worst = max(len(passed(chains, "KUBE-SERVICES", address=a)) for a in addresses[::7])
     assert worst <= 16 + 16 + 16 + LEAF
     assert len(passed(chains, "KUBE-SERVICES", address="192.0.2.1")) <= 16, "no service at all"
+
+
+def test_a_packet_passes_at_most_600_rules_among_ten_thousand_services() -> None:
+    assert iptables.iptables_rules_passed(10_000)["rules"] <= 600
 
 
 def test_node_ports_by_protocol() -> None:
