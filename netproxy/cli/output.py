@@ -127,9 +127,7 @@ def print_report(report: SyncReport, *, color: str) -> None:
     ]
     if not sys.stdout.isatty():
         for family, operations, added, deleted in rows:
-            click.echo(
-                f"{family}: {operations} operations, {added} elements added, {deleted} deleted"
-            )
+            click.echo(f"{family}: {operations} operations, {added} added, {deleted} deleted")
         click.echo(total)
         return
     from rich.console import Console
@@ -137,7 +135,7 @@ def print_report(report: SyncReport, *, color: str) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("family")
-    for heading in ("operations", "elements added", "deleted"):
+    for heading in ("operations", "added", "deleted"):
         table.add_column(heading, justify="right")
     for family, *numbers in rows:
         table.add_row(family, *(f"{number:,}" if number else "-" for number in numbers))

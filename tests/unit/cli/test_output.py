@@ -76,7 +76,7 @@ def test_colours_change_no_character(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_summary_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_report(REPORT, color="never")
     assert capsys.readouterr().out == (
-        "IPv4: 12 operations, 6 elements added, 2 deleted\n"
+        "IPv4: 12 operations, 6 added, 2 deleted\n"
         "2 services, 5 endpoints; computed in 1.2 ms, programmed in 3.5 ms\n"
     )
 
@@ -87,7 +87,7 @@ def test_a_summary_on_a_terminal(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     output.print_report(REPORT, color="never")
     first, second, third = capsys.readouterr().out.splitlines()
-    assert first.split() == ["family", "operations", "elements", "added", "deleted"]
+    assert first.split() == ["family", "operations", "added", "deleted"]
     assert second.split() == ["IPv4", "12", "6", "2"]
     assert third.startswith("2 services")
 
