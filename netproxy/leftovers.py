@@ -87,9 +87,18 @@ def of_netproxy() -> tuple[list[Leftover], list[str]]:
 
 def _in_nftables(families: Iterable[Family], tables: Iterable[str]) -> Iterator[Leftover]:
     for name in tables:
-        for table in NftTables(name, families).by_family.values():
-            if table.exists():
-                yield Leftover(table.label, table.delete)
+        with NftTables(name, families) as kernel:
+            there = {f: t.label for f, t in kernel.by_family.items() if t.exists()}
+        for family, label in there.items():
+            yield Leftover(label, _table_remover(name, family))
+
+
+def _table_remover(name: str, family: Family) -> Callable[[], None]:
+    def remove() -> None:
+        with NftTables(name, (family,)) as kernel:
+            kernel.delete()
+
+    return remove
 
 
 def _in_iptables(families: Iterable[Family], variant: Variant) -> Iterator[tuple[Leftover, bool]]:
