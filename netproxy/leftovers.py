@@ -96,7 +96,7 @@ def _in_nftables(families: Iterable[Family], tables: Iterable[str]) -> Iterator[
 def _table_remover(name: str, family: Family) -> Callable[[], None]:
     def remove() -> None:
         with NftTables(name, (family,)) as kernel:
-            kernel.delete()
+            kernel.by_family[family].delete()
 
     return remove
 
