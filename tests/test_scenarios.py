@@ -19,6 +19,7 @@ from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
 from netproxy.nft.transaction import Transaction
 from tests.scenario_file import ScenarioFile
 from tests.scenarios.judges import Judge, Oracle, Tracer, deviations
+from tests.scenarios.stickiness import Stickiness
 from tests.scenarios.story import GOLDEN, Story, read_stories, read_story
 from tests.scenarios.tellings import TELLINGS, Life, as_written, object_by_object
 
@@ -41,9 +42,11 @@ def test_packets_fare_as_the_file_says(
 ) -> None:
     for life in telling(story):
         one = judge(story)
+        stickiness = Stickiness()
         for chapter in life:
+            stickiness.hear(chapter.events)
             one.tell(chapter.events)
-            found = deviations(one, chapter.plays)
+            found = deviations(one, chapter.plays, stickiness)
             assert not found, "\n".join([f"{story.sentence} {chapter.name}:", *found])
 
 
@@ -85,15 +88,18 @@ def test_a_restart_after_every_step_writes_nothing(
         tables = {family: FakeTable(family) for family in Family}
         told: list[Event] = []
         tracer = Tracer(story, tables)
+        stickiness = Stickiness()
         for chapter in life:
+            stickiness.hear(chapter.events)
             tracer.tell(chapter.events)
+            assert not deviations(tracer, chapter.plays, stickiness)
             tracer.proxier.tidy()
             told += chapter.events
             commits = [len(table.commits) for table in tables.values()]
             tracer = Tracer(story, tables)
             tracer.tell(told)
             assert [len(table.commits) for table in tables.values()] == commits, chapter.name
-            assert not deviations(tracer, chapter.plays)
+            assert not deviations(tracer, chapter.plays, stickiness)
 
 
 class _Moody(FakeTable):
@@ -124,14 +130,16 @@ def test_refused_commits_are_made_up_for(story: Story, seed: int) -> None:
     tables = {family: _Moody(family, dice) for family in Family}
     tracer = Tracer(story, tables)
     (life,) = object_by_object(story)
+    stickiness = Stickiness()
     for chapter in life:
+        stickiness.hear(chapter.events)
         try:
             tracer.tell(chapter.events)
         except DataplaneError:
             assert tracer.proxier.has_changes
         if chapter.plays:
             _sync_until_done(tracer)
-            assert not deviations(tracer, chapter.plays)
+            assert not deviations(tracer, chapter.plays, stickiness)
     for table in tables.values():
         table.is_well = True
     tracer.proxier.tidy()

@@ -5,12 +5,17 @@ Written for obviousness, not for speed, and without a thought of chains or maps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from netproxy.core.packet import Arrival, Fate, FateKind, Packet
 from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
 from netproxy.model.ip import IPAddress, Prefix
+from netproxy.model.names import ServicePortName
+
+Memory = Mapping[tuple[ServicePortName, IPAddress], tuple[IPAddress, int]]
+"""(service port, client) → the endpoint that its last connection went to, for as long as the
+service port's affinity lasts."""
 
 
 class World(NamedTuple):
@@ -26,7 +31,9 @@ class World(NamedTuple):
     service_cidrs: tuple[Prefix, ...] = ()
 
 
-def judge(packet: Packet, plans: Iterable[ServicePlan], world: World) -> Fate:
+def judge(
+    packet: Packet, plans: Iterable[ServicePlan], world: World, memory: Memory | None = None
+) -> Fate:
     """The fate of a packet according to Kubernetes.
 
     Source: kube-proxy 1.36 in nftables mode.
@@ -34,7 +41,8 @@ def judge(packet: Packet, plans: Iterable[ServicePlan], world: World) -> Fate:
     plans = list(plans)
     found = _find(packet, plans, world)
     if found is not None:
-        return _judge_frontend(packet, *found, world)
+        fate = _judge_frontend(packet, *found, world)
+        return _with_affinity(packet, found[0], fate, memory or {})
     if packet.destination in world.local_addresses:
         return Fate(FateKind.ACCEPT)
     if packet.destination in _cluster_ips(plans):
@@ -42,6 +50,21 @@ def judge(packet: Packet, plans: Iterable[ServicePlan], world: World) -> Fate:
     if any(cidr.contains(packet.destination) for cidr in world.service_cidrs):
         return Fate(FateKind.DROP)
     return Fate(FateKind.ACCEPT)
+
+
+def service_port_of(
+    packet: Packet, plans: Iterable[ServicePlan], world: World
+) -> ServicePortName | None:
+    """Whose frontend a packet is addressed to."""
+    found = _find(packet, list(plans), world)
+    return found[0].name if found is not None else None
+
+
+def _with_affinity(packet: Packet, plan: ServicePlan, fate: Fate, memory: Memory) -> Fate:
+    """A client goes where it went before, if it may go there."""
+    before = memory.get((plan.name, packet.source)) if plan.affinity_timeout_s else None
+    same = frozenset(a for a in fate.arrivals if (a.address, a.port) == before)
+    return fate._replace(arrivals=same) if same else fate
 
 
 def _find(

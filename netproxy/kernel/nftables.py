@@ -110,7 +110,8 @@ class KernelTable:
                     raw.rules.setdefault(chain, []).append(rule)
         for name, declared in self._names_of_sets().items():
             raw.sets[name] = declared
-            raw.elements[name] = self._elements(name)
+            # What rules put in is the kernel's own, and may be a lot.
+            raw.elements[name] = {} if declared.is_dynamic else self._elements(name)
         return raw
 
     def _chains(self) -> dict[str, Hook | None]:

@@ -34,7 +34,8 @@ LIST_ELEMENT = 1
 EXPRESSION_NAME, EXPRESSION_DATA = 1, 2
 SET_TABLE, SET_NAME, SET_FLAGS, SET_KEY_TYPE, SET_KEY_LEN = 1, 2, 3, 4, 5
 SET_DATA_TYPE, SET_DATA_LEN, SET_ID, SET_USERDATA = 6, 7, 10, 13
-SET_FLAG_MAP = 0x8
+SET_DESC, SET_DESC_SIZE = 9, 1
+SET_FLAG_MAP, SET_FLAG_TIMEOUT, SET_FLAG_EVAL = 0x8, 0x10, 0x20
 ELEMENTS_TABLE, ELEMENTS_SET, ELEMENTS_LIST = 1, 2, 3
 ELEMENT_KEY, ELEMENT_DATA, ELEMENT_FLAGS = 1, 2, 3
 DATA_VALUE, DATA_VERDICT = 1, 2
@@ -67,6 +68,11 @@ def text(kind: int, value: str) -> bytes:
 def u32(kind: int, value: int) -> bytes:
     """A 32-bit number in network order; negative numbers as two's complement."""
     return attribute(kind, _BE32.pack(value & 0xFFFFFFFF))
+
+
+def u64(kind: int, value: int) -> bytes:
+    """A 64-bit number in network order."""
+    return attribute(kind, _BE64.pack(value))
 
 
 def read_u32(payload: bytes) -> int:

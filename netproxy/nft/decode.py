@@ -39,6 +39,12 @@ class RawSet(NamedTuple):
 
     attributes: tuple[tuple[int, bytes], ...]
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether rules change its elements."""
+        flags = dict(self.attributes).get(nl.SET_FLAGS)
+        return flags is not None and bool(nl.read_u32(flags) & nl.SET_FLAG_EVAL)
+
 
 class RawTable(NamedTuple):
     """Everything dumped of one table, before rules and sets are recognised."""
@@ -96,9 +102,10 @@ def decode_set(message: bytes) -> tuple[str, str, RawSet]:
         nl.SET_KEY_LEN,
         nl.SET_DATA_TYPE,
         nl.SET_DATA_LEN,
+        nl.SET_DESC,
         nl.SET_USERDATA,
     )
-    kept = {kind: fields[kind] for kind in compared if kind in fields}
+    kept = {kind: fields[kind] for kind in compared if fields.get(kind)}
     if kept.get(nl.SET_DATA_TYPE) == b"\xff\xff\xff\x00":
         kept.pop(nl.SET_DATA_LEN, None)  # the kernel's own size of a verdict
     raw = RawSet(tuple(kept.items()))

@@ -104,6 +104,8 @@ def _element_changes(
     replacements: list[Operation] = []
     deletions: list[Operation] = []
     for name, spec in data_first(desired.sets.items()):
+        if spec.is_dynamic:
+            continue
         have, want = actual.elements.get(name, {}), desired.elements.get(name, {})
         added, replaced, deleted = diff_elements(have, want)
         if added:

@@ -70,6 +70,10 @@ def _host_number(raw: bytes) -> str:
     return str(int.from_bytes(raw, sys.byteorder))
 
 
+def _hexadecimal(raw: bytes) -> str:
+    return hex(int.from_bytes(raw, "big"))
+
+
 def _protocol(raw: bytes) -> str:
     return PROTOCOL_NAMES.get(raw[0], str(raw[0]))
 
@@ -86,5 +90,7 @@ _FIELD_WORDS: dict[object, Callable[[bytes], str]] = {
     Key.IIFNAME: _interface,
     Key.SADDR_TYPE: _host_number,
     Key.DADDR_TYPE: _host_number,
+    Key.ORIGINAL_DADDR: unpack_address,
+    Key.SADDR_DADDR_HEAD: _hexadecimal,
     Numgen: _host_number,
 }

@@ -15,7 +15,8 @@ from netproxy.model.ip import Family, Prefix
 class Key(enum.Enum):
     """Something a rule can read from a packet, from its connection, or about its addresses.
 
-    The value is nft's own spelling; ``{ip}`` stands for ``ip`` or ``ip6``.
+    The value is nft's own spelling; ``{ip}`` stands for ``ip`` or ``ip6``, ``{head}`` for
+    ``ADDRESSES_HEAD``.
     """
 
     SADDR = "{ip} saddr"
@@ -25,6 +26,16 @@ class Key(enum.Enum):
     IIFNAME = "iifname"
     SADDR_TYPE = "fib saddr type"
     DADDR_TYPE = "fib daddr type"
+    ORIGINAL_DADDR = "ct original {ip} daddr"
+    """The destination before any translation."""
+    SADDR_DADDR_HEAD = "{head}"
+    """The source and the first bytes of the destination, which follow it in the header."""
+
+
+ADDRESSES_HEAD = {Family.IPV4: "@nh,96,48", Family.IPV6: "@nh,64,160"}
+"""Where SADDR_DADDR_HEAD is: its offset in the network header and its length, in bits."""
+DADDR_HEAD_BYTES = {Family.IPV4: 2, Family.IPV6: 4}
+"""How much of the destination is part of SADDR_DADDR_HEAD."""
 
 
 class Numgen(NamedTuple):
@@ -94,6 +105,41 @@ class Dnat(NamedTuple):
     map: str
 
 
+class RewriteDaddr(NamedTuple):
+    """Look the keys up in a data map of addresses; write what is found over the packet's
+    destination; a miss goes no further.
+
+    It leaves the connection as it is: what follows must translate, restore or drop.
+    """
+
+    keys: tuple[Load, ...]
+    map: str
+
+
+class RestoreDaddr(NamedTuple):
+    """Write the connection's original destination over the packet's."""
+
+
+class PutElement(NamedTuple):
+    """Put an element into a dynamic map, for some time: what the packet makes of key and data.
+
+    If the key is there, only its time begins anew. If the map is full, goes no further.
+    """
+
+    map: str
+    key: tuple[Load, ...]
+    data: tuple[Load, ...]
+    timeout_s: int
+
+
+class DropElement(NamedTuple):
+    """Take the key out of a dynamic map, if it is there. ``data`` is of no importance."""
+
+    map: str
+    key: tuple[Load, ...]
+    data: tuple[Load, ...]
+
+
 class SetMark(NamedTuple):
     """Set these bits of the packet mark and leave the others."""
 
@@ -155,6 +201,10 @@ Statement = (
     | InSet
     | VerdictMap
     | Dnat
+    | RewriteDaddr
+    | RestoreDaddr
+    | PutElement
+    | DropElement
     | SetMark
     | FlipMark
     | Masquerade
@@ -187,8 +237,10 @@ def address_bytes(family: Family) -> int:
 def load_bytes(load: Load, family: Family) -> int:
     """How many bytes the value of a load has, before padding to whole 4-byte registers."""
     match load:
-        case Key.SADDR | Key.DADDR:
+        case Key.SADDR | Key.DADDR | Key.ORIGINAL_DADDR:
             return address_bytes(family)
+        case Key.SADDR_DADDR_HEAD:
+            return address_bytes(family) + DADDR_HEAD_BYTES[family]
         case Key.L4PROTO:
             return 1
         case Key.DPORT:

@@ -7,11 +7,23 @@ the kernel, so that the fake is itself tested for being faithful.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from netproxy.errors import DataplaneError
 from netproxy.model.ip import Family
-from netproxy.nft.expr import Dnat, InSet, Rule, Verdict, VerdictMap, key_bytes
+from netproxy.nft.expr import (
+    Dnat,
+    DropElement,
+    InSet,
+    Load,
+    PutElement,
+    RewriteDaddr,
+    Rule,
+    Statement,
+    Verdict,
+    VerdictMap,
+    key_bytes,
+)
 from netproxy.nft.objects import Chain, Data, Ruleset, SetKind, SetSpec, Vocabulary
 from netproxy.nft.transaction import (
     AddChain,
@@ -59,8 +71,21 @@ class FakeTable:
         return self._state
 
     def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:  # noqa: ARG002
-        """A copy of the state; a fake needs no help to recognise rules."""
-        return _copy(self._state)
+        """A copy of the state; a fake needs no help to recognise rules.
+
+        Elements of dynamic sets are the kernel's own and are not read.
+        """
+        state = _copy(self._state)
+        for name, spec in state.sets.items():
+            if spec.is_dynamic:
+                state.elements[name] = {}
+        return state
+
+    def remember(self, changes: Mapping[str, Mapping[bytes, Data]]) -> None:
+        """What a packet left behind in dynamic maps; see :mod:`netproxy.trace.nftables`."""
+        for name, items in changes.items():
+            assert self._state.sets[name].is_dynamic, name
+            self._state.elements[name] = dict(items)
 
     def commit(self, transaction: Transaction) -> None:
         """Carry out all operations, or raise and change nothing.
@@ -178,15 +203,17 @@ class _Work:
                 assert isinstance(data, Verdict)
                 self._check_reference(data)
 
-    def _check_reference(self, statement: object) -> None:
+    def _check_reference(self, statement: Statement) -> None:
         """A rule or a verdict may only refer to what is there already."""
         match statement:
             case Verdict(chain=chain) if chain:
                 self._chain(chain)
-            case InSet(set=name) | VerdictMap(map=name) | Dnat(map=name):
+            case _ if (lookup := _lookup_of(statement)) is not None:
+                name, key = lookup
                 spec = self._set(name)
-                keys = len(statement.keys)
-                self._require(keys == len(spec.key), errno.EINVAL, f"wrong key for {name}")
+                self._require(len(key) == len(spec.key), errno.EINVAL, f"wrong key for {name}")
+                if isinstance(statement, PutElement | DropElement):
+                    self._require(spec.is_dynamic, errno.EOPNOTSUPP, f"{name} is not dynamic")
 
     def _uses_of_chain(self, name: str) -> bool:
         in_rules = any(
@@ -203,12 +230,8 @@ class _Work:
 
     def _uses_of_set(self, name: str) -> bool:
         rules: Iterable[Rule] = (r for c in self.state.chains.values() for r in c.rules)
-        return any(
-            (isinstance(s, InSet) and s.set == name)
-            or (isinstance(s, VerdictMap | Dnat) and s.map == name)
-            for rule in rules
-            for s in rule.statements
-        )
+        lookups = (_lookup_of(s) for rule in rules for s in rule.statements)
+        return any(lookup is not None and lookup[0] == name for lookup in lookups)
 
     def _chain(self, name: str) -> Chain:
         self._require(name in self.state.chains, errno.ENOENT, f"no chain {name}")
@@ -222,3 +245,19 @@ class _Work:
     def _require(fact: bool, number: int, detail: str) -> None:
         if not fact:
             raise _RefusedError(number, detail)
+
+
+def _lookup_of(statement: Statement) -> tuple[str, tuple[Load, ...]] | None:
+    """The set or map that a statement refers to, and the key that it has for it."""
+    match statement:
+        case (
+            InSet(set=name, keys=key)
+            | VerdictMap(map=name, keys=key)
+            | Dnat(map=name, keys=key)
+            | RewriteDaddr(map=name, keys=key)
+            | PutElement(map=name, key=key)
+            | DropElement(map=name, key=key)
+        ):
+            return name, key
+        case _:
+            return None

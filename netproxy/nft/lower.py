@@ -13,7 +13,9 @@ from typing import NamedTuple
 from netproxy.model.ip import Family, pack_address
 from netproxy.nft import attributes as nl
 from netproxy.nft.expr import (
+    DADDR_HEAD_BYTES,
     Dnat,
+    DropElement,
     FlipMark,
     InSet,
     Key,
@@ -25,7 +27,10 @@ from netproxy.nft.expr import (
     MatchPrefix,
     MatchTranslated,
     Numgen,
+    PutElement,
     Reject,
+    RestoreDaddr,
+    RewriteDaddr,
     Rule,
     SetMark,
     Statement,
@@ -45,7 +50,7 @@ class Expression(NamedTuple):
 
 
 COMPARED = {
-    "payload": (1, 2, 3, 4),
+    "payload": (1, 2, 3, 4, 5, 6, 7, 8),
     "meta": (1, 2, 3),
     "ct": (1, 2, 3),
     "fib": (1, 2, 3),
@@ -53,6 +58,7 @@ COMPARED = {
     "cmp": (1, 2, 3),
     "bitwise": (1, 2, 3, 4, 5),
     "lookup": (1, 2, 3, 5),
+    "dynset": (1, 3, 4, 5, 6),
     "immediate": (1, 2),
     "nat": (1, 2, 3, 5),
     "masq": (1,),
@@ -63,6 +69,9 @@ COMPARED = {
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _META = {"mark": 3, "iifname": 6, "l4proto": 16}
 _CT_STATE, _CT_STATUS = 0, 2
+_CT_DST_IP = {Family.IPV4: 20, Family.IPV6: 22}
+_ORIGINAL = b"\0"
+"""Source: IP_CT_DIR_ORIGINAL, nf_conntrack_tuple_common.h."""
 _STATE_NEW = 8
 """Source: NF_CT_STATE_BIT(IP_CT_NEW), nf_conntrack_tuple_common.h."""
 _STATUS_DST_NAT = 1 << 5
@@ -81,6 +90,13 @@ _RANDOM_FULLY = 0x10
 _NAT_DESTINATION = 1
 _NUMGEN_RANDOM = 1
 _VERDICT_REGISTER = 0
+_UPDATE, _DELETE = 1, 2
+"""Source: enum nft_dynset_ops, linux/netfilter/nf_tables.h."""
+_ELEMENT_DATA_WORD = 4
+_ADDRESS_CHECKSUMS = {Family.IPV4: (1, 10), Family.IPV6: (0, 0)}
+"""Kind and place of the network header's checksum: the Internet's, or none."""
+_PSEUDO_HEADER = 1
+"""The transport header's checksum covers addresses. Source: NFT_PAYLOAD_L4CSUM_PSEUDOHDR."""
 
 
 def lower_rule(rule: Rule, family: Family) -> tuple[Expression, ...]:
@@ -112,6 +128,15 @@ def lower_statement(  # noqa: C901, PLR0911, PLR0912 - one case per statement
             return [*_load_all(keys, family), _lookup(name, _VERDICT_REGISTER)]
         case Dnat():
             return _dnat(statement, family)
+        case RewriteDaddr(keys=keys, map=name):
+            return [*_load_all(keys, family), _lookup(name, 1), _store_daddr(family)]
+        case RestoreDaddr():
+            return [_load(Key.ORIGINAL_DADDR, 1, family), _store_daddr(family)]
+        case PutElement(map=name, key=key, data=value, timeout_s=seconds):
+            loads = _load_element(key, value, family)
+            return [*loads, _dynset(name, _UPDATE, seconds * 1000)]
+        case DropElement(map=name, key=key, data=value):
+            return [*_load_element(key, value, family), _dynset(name, _DELETE, 0)]
         case SetMark(bits=bits):
             return _change_mark(~bits & 0xFFFFFFFF, bits)
         case FlipMark(bits=bits):
@@ -143,10 +168,9 @@ def _register(word: int) -> int:
     return 1 + word // 4 if word % 4 == 0 else 8 + word
 
 
-def _load_all(keys: tuple[Load, ...], family: Family) -> list[Expression]:
-    """Load the keys into consecutive registers, from the first one on."""
+def _load_all(keys: tuple[Load, ...], family: Family, word: int = 0) -> list[Expression]:
+    """Load the keys into consecutive registers, from this 32-bit word on."""
     loads = []
-    word = 0
     for key in keys:
         loads.append(_load(key, _register(word), family))
         word += padded(load_bytes(key, family)) // 4
@@ -158,6 +182,13 @@ def _load(load: Load, register: int, family: Family) -> Expression:
         case Key.SADDR | Key.DADDR:
             offset = _ADDRESS_OFFSETS[family, load]
             return _load_payload(_NETWORK_HEADER, offset, address_bytes(family), register)
+        case Key.SADDR_DADDR_HEAD:
+            size = address_bytes(family) + DADDR_HEAD_BYTES[family]
+            offset = _ADDRESS_OFFSETS[family, Key.SADDR]
+            return _load_payload(_NETWORK_HEADER, offset, size, register)
+        case Key.ORIGINAL_DADDR:
+            parts = nl.u32(1, register), nl.u32(2, _CT_DST_IP[family]), nl.attribute(3, _ORIGINAL)
+            return _expression("ct", *parts)
         case Key.DPORT:
             return _load_payload(_TRANSPORT_HEADER, 2, 2, register)
         case Key.L4PROTO:
@@ -255,6 +286,33 @@ def _dnat(statement: Dnat, family: Family) -> list[Expression]:
         nl.u32(5, found_port),
     )
     return [*_load_all(statement.keys, family), _lookup(statement.map, 1), translate]
+
+
+def _store_daddr(family: Family) -> Expression:
+    """Write the first register over the destination, and put the checksums right."""
+    where = nl.u32(2, _NETWORK_HEADER), nl.u32(3, _ADDRESS_OFFSETS[family, Key.DADDR])
+    kind, place = _ADDRESS_CHECKSUMS[family]
+    checksums = nl.u32(6, kind), nl.u32(7, place), nl.u32(8, _PSEUDO_HEADER)
+    size = nl.u32(4, address_bytes(family))
+    return _expression("payload", nl.u32(5, 1), *where, size, *checksums)
+
+
+def _load_element(
+    key: tuple[Load, ...], data: tuple[Load, ...], family: Family
+) -> list[Expression]:
+    """Load an element's key and data into the registers where nft 1.0.6 has them.
+
+    It keeps four words for the key, however long it is, and loads the data after those. So the
+    fifth word of SADDR_DADDR_HEAD is overwritten by the first one of DADDR, in IPv6: these are
+    the same. Other keys longer than four words cannot be told nft.
+    """
+    return [*_load_all(key, family), *_load_all(data, family, _ELEMENT_DATA_WORD)]
+
+
+def _dynset(name: str, operation: int, timeout_ms: int) -> Expression:
+    registers = nl.u32(4, _register(0)), nl.u32(5, _register(_ELEMENT_DATA_WORD))
+    timeout = nl.u64(6, timeout_ms)
+    return _expression("dynset", nl.text(1, name), nl.u32(3, operation), *registers, timeout)
 
 
 def _change_mark(mask: int, flip: int) -> list[Expression]:

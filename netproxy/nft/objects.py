@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from netproxy.model.ip import Family
-from netproxy.nft.expr import Load, Rule, Verdict
+from netproxy.nft.expr import Key, Load, Numgen, Rule, Verdict
 
 
 class Hook(NamedTuple):
@@ -50,6 +50,16 @@ class SetSpec(NamedTuple):
     key: tuple[Load, ...]
     data: tuple[Load, ...] = ()
     """Field types of a DATA_MAP's value."""
+    is_dynamic: bool = False
+    """Rules put elements in, each for some time. They are the kernel's own: nobody reads them,
+    and no comparison sees them."""
+    size: int = 0
+    """How many elements a dynamic set may have."""
+
+    @property
+    def has_typeof(self) -> bool:
+        """Whether its declaration names expressions, because no type has a name for them."""
+        return any(isinstance(load, Numgen) or load is Key.SADDR_DADDR_HEAD for load in self.key)
 
 
 Data = bytes | Verdict | None

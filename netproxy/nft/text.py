@@ -5,8 +5,10 @@ from __future__ import annotations
 from netproxy.model.ip import Family
 from netproxy.nft.elements import unpack_fields
 from netproxy.nft.expr import (
+    ADDRESSES_HEAD,
     PROTOCOL_NAMES,
     Dnat,
+    DropElement,
     FlipMark,
     InSet,
     Key,
@@ -18,7 +20,10 @@ from netproxy.nft.expr import (
     MatchPrefix,
     MatchTranslated,
     Numgen,
+    PutElement,
     Reject,
+    RestoreDaddr,
+    RewriteDaddr,
     Rule,
     SetMark,
     Statement,
@@ -46,7 +51,7 @@ def load_text(load: Load, family: Family) -> str:
     if isinstance(load, Numgen):
         offset = f" offset {load.offset}" if load.offset else ""
         return f"numgen random mod {load.modulus}{offset}"
-    return load.value.format(ip=family_word(family))
+    return load.value.format(ip=family_word(family), head=ADDRESSES_HEAD[family])
 
 
 def keys_text(keys: tuple[Load, ...], family: Family) -> str:
@@ -77,6 +82,16 @@ def statement_text(  # noqa: C901, PLR0911, PLR0912 - one case per statement
             return f"{keys_text(keys, family)} vmap @{name}"
         case Dnat(keys=keys, map=name):
             return f"dnat {family_word(family)} to {keys_text(keys, family)} map @{name}"
+        case RewriteDaddr(keys=keys, map=name):
+            return f"{family_word(family)} daddr set {keys_text(keys, family)} map @{name}"
+        case RestoreDaddr():
+            original = load_text(Key.ORIGINAL_DADDR, family)
+            return f"{family_word(family)} daddr set {original}"
+        case PutElement(map=name, key=key, data=data, timeout_s=seconds):
+            left = f"{keys_text(key, family)} timeout {seconds}s"
+            return f"update @{name} {{ {left} : {keys_text(data, family)} }}"
+        case DropElement(map=name, key=key, data=data):
+            return f"delete @{name} {{ {keys_text(key, family)} : {keys_text(data, family)} }}"
         case SetMark(bits=bits):
             return f"meta mark set meta mark | {bits:#010x}"
         case FlipMark(bits=bits):
@@ -114,8 +129,13 @@ def hook_text(hook: Hook) -> str:
 
 
 def set_type_text(spec: SetSpec, family: Family) -> str:
-    """The type line of a set or map."""
-    if any(isinstance(load, Numgen) for load in spec.key):
+    """The line of a set or map that says what its elements are."""
+    limits = f"; size {spec.size}; flags dynamic,timeout" if spec.is_dynamic else ""
+    return _type_text(spec, family) + limits
+
+
+def _type_text(spec: SetSpec, family: Family) -> str:
+    if spec.has_typeof:
         return f"typeof {keys_text(spec.key, family)} : {keys_text(spec.data, family)}"
     key = " . ".join(_type_word(load, family) for load in spec.key)
     match spec.kind:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netproxy.model.ip import Family
 from netproxy.nft import attributes as nl
-from netproxy.nft.expr import Key, Load, Numgen, Rule, Verdict, key_bytes
+from netproxy.nft.expr import ADDRESSES_HEAD, Key, Load, Numgen, Rule, Verdict, key_bytes
 from netproxy.nft.lower import lower_rule, verdict_data
 from netproxy.nft.objects import HOOK_NUMBERS, Data, SetKind, SetSpec
 from netproxy.nft.transaction import (
@@ -269,8 +269,11 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
     """What declares a set, besides its name; also what a dump is compared by."""
     pack = struct.Struct(">I").pack
     attributes = []
-    if spec.kind is not SetKind.SET:
-        attributes.append((nl.SET_FLAGS, pack(nl.SET_FLAG_MAP)))
+    flags = nl.SET_FLAG_MAP if spec.kind is not SetKind.SET else 0
+    if spec.is_dynamic:
+        flags |= nl.SET_FLAG_TIMEOUT | nl.SET_FLAG_EVAL
+    if flags:
+        attributes.append((nl.SET_FLAGS, pack(flags)))
     attributes.append((nl.SET_KEY_TYPE, pack(_concatenated_type(spec.key, family))))
     attributes.append((nl.SET_KEY_LEN, pack(key_bytes(spec.key, family))))
     if spec.kind is SetKind.DATA_MAP:
@@ -278,6 +281,8 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
         attributes.append((nl.SET_DATA_LEN, pack(key_bytes(spec.data, family))))
     elif spec.kind is SetKind.VERDICT_MAP:
         attributes.append((nl.SET_DATA_TYPE, pack(_TYPE_VERDICT)))
+    if spec.size:
+        attributes.append((nl.SET_DESC, nl.u32(nl.SET_DESC_SIZE, spec.size)))
     attributes.append((nl.SET_USERDATA, _set_userdata(spec, family)))
     return attributes
 
@@ -286,7 +291,7 @@ def _concatenated_type(loads: tuple[Load, ...], family: Family) -> int:
     """Nft's number for a type; a concatenation has six bits per field."""
     number = 0
     for load in loads:
-        if isinstance(load, Numgen):
+        if isinstance(load, Numgen) or load is Key.SADDR_DADDR_HEAD:
             field = _TYPE_INTEGER
         elif load in (Key.SADDR, Key.DADDR):
             field = _ADDRESS_TYPE_IDS[family]
@@ -326,21 +331,24 @@ def _number(value: int) -> bytes:
 def _set_userdata(spec: SetSpec, family: Family) -> bytes:
     is_concatenation = len(spec.key) > 1
     out = _tlv(_UDATA_KEY_BYTEORDER, _number(0 if is_concatenation else _BIG_ENDIAN))
-    is_typeof = any(isinstance(load, Numgen) for load in spec.key)
     if spec.kind is not SetKind.SET:
-        out += _tlv(_UDATA_DATA_BYTEORDER, _number(0))
-    if is_typeof:
-        out += _tlv(_UDATA_KEY_TYPEOF, _typeof_concatenation(spec.key, family))
-        out += _tlv(_UDATA_DATA_TYPEOF, _typeof_concatenation(spec.data, family))
+        out += _tlv(_UDATA_DATA_BYTEORDER, _number(_BIG_ENDIAN if len(spec.data) == 1 else 0))
+    if spec.has_typeof:
+        out += _tlv(_UDATA_KEY_TYPEOF, _typeof_all(spec.key, family))
+        out += _tlv(_UDATA_DATA_TYPEOF, _typeof_all(spec.data, family))
     elif is_concatenation:
         empty = _tlv(_TYPEOF_EXPRESSION, _number(_EXPRESSION_CONCAT)) + _tlv(_TYPEOF_DATA, b"")
         out += _tlv(_UDATA_KEY_TYPEOF, empty)
+        if len(spec.data) > 1:
+            out += _tlv(_UDATA_DATA_TYPEOF, empty)
     if spec.kind is not SetKind.SET:
         out += _tlv(_UDATA_DATA_INTERVAL, _number(0))
     return out
 
 
-def _typeof_concatenation(loads: tuple[Load, ...], family: Family) -> bytes:
+def _typeof_all(loads: tuple[Load, ...], family: Family) -> bytes:
+    if len(loads) == 1:
+        return _typeof(loads[0], family)
     fields = b"".join(_tlv(i, _typeof(load, family)) for i, load in enumerate(loads))
     expression = _tlv(_TYPEOF_EXPRESSION, _number(_EXPRESSION_CONCAT))
     return expression + _tlv(_TYPEOF_DATA, fields)
@@ -354,6 +362,12 @@ def _typeof(load: Load, family: Family) -> bytes:
     elif load is Key.L4PROTO:
         inner = _tlv(0, _number(16))
         kind = _EXPRESSION_META
+    elif load is Key.SADDR_DADDR_HEAD:
+        # No field of any protocol: network header, offset and length in bits.
+        offset, length = ADDRESSES_HEAD[family].split(",")[1:]
+        place = _tlv(2, _number(2)) + _tlv(3, _number(int(offset))) + _tlv(4, _number(int(length)))
+        inner = _tlv(0, _number(0)) + _tlv(1, _number(0)) + place
+        kind = _EXPRESSION_PAYLOAD
     else:
         protocol, field = _PAYLOAD_FIELDS[family, load]
         inner = _tlv(0, _number(protocol)) + _tlv(1, _number(field))

@@ -5,15 +5,17 @@ Only netproxy's own tables are walked; a rule of another program may still drop 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from netproxy.core.packet import Arrival, Fate, FateKind, Packet
 from netproxy.model.ip import Family, IPAddress, pack_address, unpack_address
 from netproxy.nft.elements import pack_index
 from netproxy.nft.expr import (
+    DADDR_HEAD_BYTES,
     PROTOCOL_NUMBERS,
     Dnat,
+    DropElement,
     FlipMark,
     InSet,
     Key,
@@ -25,7 +27,10 @@ from netproxy.nft.expr import (
     MatchPrefix,
     MatchTranslated,
     Numgen,
+    PutElement,
     Reject,
+    RestoreDaddr,
+    RewriteDaddr,
     Rule,
     SetMark,
     Statement,
@@ -35,7 +40,7 @@ from netproxy.nft.expr import (
     load_bytes,
     padded,
 )
-from netproxy.nft.objects import Chain, Ruleset
+from netproxy.nft.objects import Chain, Data, Ruleset
 
 _LOCAL, _UNICAST = 2, 1
 """Source: RTN_LOCAL, RTN_UNICAST, linux/rtnetlink.h."""
@@ -43,10 +48,17 @@ _MAX_DEPTH = 16
 """Source: NFT_JUMP_STACK_SIZE, net/netfilter/nf_tables.h."""
 
 
+Memory = Mapping[str, Mapping[bytes, Data]]
+"""Everything in the dynamic maps, by name."""
+
+
 class _State(NamedTuple):
     """A packet on its way."""
 
     packet: Packet
+    original: IPAddress
+    """Its destination when it came."""
+    memory: Memory
     mark: int = 0
     is_translated: bool = False
     is_masqueraded: bool = False
@@ -56,6 +68,15 @@ class _Refused(NamedTuple):
     """The packet ends here."""
 
     kind: FateKind
+    memory: Memory
+
+
+class Journey(NamedTuple):
+    """One way that a packet may take."""
+
+    fate: Fate
+    memory: Memory
+    """What the dynamic maps hold afterwards."""
 
 
 _Outcome = _State | _Refused
@@ -69,8 +90,7 @@ def trace(packet: Packet, ruleset: Ruleset, local_addresses: Collection[IPAddres
         ruleset: One table.
         local_addresses: The node's own addresses, for the routing decision.
     """
-    walker = _Walker(ruleset, frozenset(local_addresses))
-    fates = {_fate(outcome) for outcome in walker.walk(packet)}
+    fates = {journey.fate for journey in journeys(packet, ruleset, local_addresses)}
     kinds = {fate.kind for fate in fates}
     if len(kinds) > 1:
         # Some index of an endpoints map leads nowhere: a broken rule set, so the worst counts.
@@ -79,6 +99,15 @@ def trace(packet: Packet, ruleset: Ruleset, local_addresses: Collection[IPAddres
         )
     arrivals = frozenset(arrival for fate in fates for arrival in fate.arrivals)
     return Fate(kinds.pop(), arrivals)
+
+
+def journeys(
+    packet: Packet, ruleset: Ruleset, local_addresses: Collection[IPAddress]
+) -> Iterator[Journey]:
+    """Every way that a packet may take, one for each random choice."""
+    walker = _Walker(ruleset, frozenset(local_addresses))
+    for outcome in walker.walk(packet):
+        yield Journey(_fate(outcome), outcome.memory)
 
 
 def _fate(outcome: _Outcome) -> Fate:
@@ -95,11 +124,14 @@ class _Walker:
     def __init__(self, ruleset: Ruleset, local: frozenset[IPAddress]) -> None:
         self._ruleset = ruleset
         self._local = local
+        self._dynamic = {n: s for n, s in ruleset.sets.items() if s.is_dynamic}
 
     def walk(self, packet: Packet) -> Iterator[_Outcome]:
         """Every possible outcome."""
         from_node = not packet.interface
-        for state in self._hook(_State(packet), "output" if from_node else "prerouting", "nat"):
+        memory = {name: self._ruleset.elements[name] for name in self._dynamic}
+        start = _State(packet, packet.destination, memory)
+        for state in self._hook(start, "output" if from_node else "prerouting", "nat"):
             if isinstance(state, _Refused):
                 yield state
                 continue
@@ -162,7 +194,7 @@ class _Walker:
             case VerdictKind.ACCEPT:
                 yield state, True
             case VerdictKind.DROP:
-                yield _Refused(FateKind.DROP), True
+                yield _Refused(FateKind.DROP, state.memory), True
             case VerdictKind.RETURN:
                 yield state, False
             case VerdictKind.GOTO:
@@ -179,48 +211,89 @@ class _Walker:
         self, statements: tuple[Statement, ...], state: _State
     ) -> Iterator[tuple[_Outcome, Verdict | None, bool]]:
         """(state, verdict or None, is final) after one rule."""
-        for position, statement in enumerate(statements):
-            match statement:
-                case Verdict():
-                    yield state, statement, False
-                    return
-                case VerdictMap(keys=keys, map=name):
-                    found = self._ruleset.elements[name].get(self._key(keys, state, 0))
-                    yield state, found if isinstance(found, Verdict) else None, False
-                    return
-                case Reject():
-                    yield _Refused(FateKind.REJECT), None, True
-                    return
-                case Masquerade():
-                    yield state._replace(is_masqueraded=True), None, True
-                    return
-                case Dnat():
-                    assert position == len(statements) - 1
-                    yield from self._dnat(statement, state)
-                    return
-                case SetMark(bits=bits):
-                    state = state._replace(mark=state.mark | bits)
-                case FlipMark(bits=bits):
-                    state = state._replace(mark=state.mark ^ bits)
-                case _:
-                    if not self._matches(statement, state):
-                        break
-        yield state, None, False
+        if not statements:
+            yield state, None, False
+            return
+        first, rest = statements[0], statements[1:]
+        if isinstance(first, Verdict | VerdictMap | Reject | Masquerade | Dnat):
+            yield from self._last(first, state)
+            return
+        for after in self._step(first, state):
+            if after is None:
+                yield state, None, False
+            else:
+                yield from self._rule(rest, after)
+
+    def _last(
+        self, statement: Verdict | VerdictMap | Reject | Masquerade | Dnat, state: _State
+    ) -> Iterator[tuple[_Outcome, Verdict | None, bool]]:
+        """After a statement behind which there is nothing."""
+        match statement:
+            case Verdict():
+                yield state, statement, False
+            case VerdictMap(keys=keys, map=name):
+                found = self._ruleset.elements[name].get(self._key(keys, state, 0))
+                yield state, found if isinstance(found, Verdict) else None, False
+            case Reject():
+                yield _Refused(FateKind.REJECT, state.memory), None, True
+            case Masquerade():
+                yield state._replace(is_masqueraded=True), None, True
+            case Dnat():
+                yield from self._dnat(statement, state)
+
+    def _step(self, statement: Statement, state: _State) -> Iterator[_State | None]:
+        """The packet after a statement, once for each random choice; None: it goes no further."""
+        match statement:
+            case SetMark(bits=bits):
+                yield state._replace(mark=state.mark | bits)
+            case FlipMark(bits=bits):
+                yield state._replace(mark=state.mark ^ bits)
+            case RewriteDaddr(keys=keys, map=name):
+                for found in self._choices(keys, name, state):
+                    if isinstance(found, bytes):
+                        yield _with_destination(state, unpack_address(found))
+                    else:
+                        yield None
+            case RestoreDaddr():
+                yield _with_destination(state, state.original)
+            case PutElement():
+                yield self._put(statement, state)
+            case DropElement(map=name, key=key):
+                left = dict(state.memory[name])
+                left.pop(self._key(key, state, 0), None)
+                yield state._replace(memory={**state.memory, name: left})
+            case _:
+                yield state if self._matches(statement, state) else None
 
     def _dnat(
         self, statement: Dnat, state: _State
     ) -> Iterator[tuple[_Outcome, Verdict | None, bool]]:
-        choices = next((k.modulus for k in statement.keys if isinstance(k, Numgen)), 1)
-        for choice in range(choices):
-            found = self._ruleset.elements[statement.map].get(
-                self._key(statement.keys, state, choice)
-            )
+        for found in self._choices(statement.keys, statement.map, state):
             if not isinstance(found, bytes):
                 yield state, None, False
                 continue
             address, port = unpack_address(found[:-4]), int.from_bytes(found[-4:-2], "big")
             packet = state.packet._replace(destination=address, port=port)
             yield state._replace(packet=packet, is_translated=True), None, True
+
+    def _put(self, statement: PutElement, state: _State) -> _State | None:
+        """With the element, or None where there is no room for it."""
+        name = statement.map
+        items = state.memory[name]
+        key = self._key(statement.key, state, 0)
+        if key in items:
+            return state
+        if len(items) >= self._dynamic[name].size:
+            return None
+        grown = {**items, key: self._key(statement.data, state, 0)}
+        return state._replace(memory={**state.memory, name: grown})
+
+    def _choices(self, keys: tuple[Load, ...], name: str, state: _State) -> Iterator[Data]:
+        """What a lookup finds, for each random index."""
+        items = state.memory[name] if name in self._dynamic else self._ruleset.elements[name]
+        choices = next((k.modulus for k in keys if isinstance(k, Numgen)), 1)
+        for choice in range(choices):
+            yield items.get(self._key(keys, state, choice))
 
     def _matches(self, statement: Statement, state: _State) -> bool:
         match statement:
@@ -272,7 +345,16 @@ class _Walker:
                 return bytes([PROTOCOL_NUMBERS[packet.protocol]])
             case Key.DPORT:
                 return packet.port.to_bytes(2, "big")
+            case Key.SADDR_DADDR_HEAD:
+                head = pack_address(packet.destination)[: DADDR_HEAD_BYTES[self._ruleset.family]]
+                return pack_address(packet.source) + head
+            case Key.ORIGINAL_DADDR:
+                return pack_address(state.original)
             case Numgen(offset=offset):
                 return pack_index(offset + choice)
             case _:
                 raise AssertionError(key)
+
+
+def _with_destination(state: _State, address: IPAddress) -> _State:
+    return state._replace(packet=state.packet._replace(destination=address))

@@ -90,6 +90,13 @@ def find_deviations(stage: Stage, flows: Sequence[Flow]) -> list[Deviation]:
     ]
 
 
+def deviation_of(stage: Stage, flow: Flow, expected: Fate, seen: Fate) -> Deviation | None:
+    """How one packet of a flow deviates that may arrive at any of the expected places."""
+    arrivals = _as_seen(stage, flow, expected.arrivals)
+    is_right = seen.kind is expected.kind and seen.arrivals <= arrivals
+    return None if is_right else Deviation(flow._replace(expected=expected), {seen})
+
+
 def _count_tries(flow: Flow) -> int:
     arrivals = len(flow.expected.arrivals)
     return _TRIES.get(arrivals, arrivals * _TRIES_FOR_EACH)
@@ -99,11 +106,14 @@ def _is_as_expected(stage: Stage, flow: Flow, fates: set[Fate]) -> bool:
     if {fate.kind for fate in fates} != {flow.expected.kind}:
         return False
     seen = frozenset(arrival for fate in fates for arrival in fate.arrivals)
-    expected = flow.expected.arrivals
-    if stage.is_own(flow.packet.source):
-        # It bears an address of the node from the start: masqueraded or not, nobody can tell.
-        expected = frozenset(arrival._replace(is_masqueraded=True) for arrival in expected)
-    return seen == expected
+    return seen == _as_seen(stage, flow, flow.expected.arrivals)
+
+
+def _as_seen(stage: Stage, flow: Flow, arrivals: frozenset[Arrival]) -> frozenset[Arrival]:
+    if not stage.is_own(flow.packet.source):
+        return arrivals
+    # It bears an address of the node from the start: masqueraded or not, nobody can tell.
+    return frozenset(arrival._replace(is_masqueraded=True) for arrival in arrivals)
 
 
 def _read_flow(flow: dict[str, Any], scenario: dict[str, Any]) -> Flow:

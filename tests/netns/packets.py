@@ -141,6 +141,21 @@ def _find_tag(protocol: int, data: bytes) -> tuple[int, Sight] | None:
     return None
 
 
+def has_right_checksums(data: bytes) -> bool:
+    """Whether a receiver would take the TCP segment, UDP datagram or SCTP packet in this packet."""
+    if data[0] >> 4 == 4:
+        start, protocol, ends = (data[0] & 15) * 4, data[9], data[12:20]
+        if _internet_checksum(data[:start]):
+            return False
+    else:
+        start, protocol, ends = _IPV6.size, data[6], data[8:40]
+    body = data[start:]
+    if protocol == SCTP:
+        zeroed = body[:8] + bytes(4) + body[12:]
+        return _crc32c(zeroed).to_bytes(4, "little") == body[8:12]
+    return not _internet_checksum(ends + struct.pack("!II", len(body), protocol) + body)
+
+
 def _with_ip_header(source: bytes, destination: bytes, protocol: int, body: bytes) -> bytes:
     if len(source) == 16:
         head = _IPV6.pack(6 << 28, len(body), protocol, _TTL, source, destination)

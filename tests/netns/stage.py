@@ -9,6 +9,7 @@ Rule 1: packets are played raw, from any source address: into a cable of the nod
 process of the node had sent them.
 Rule 2: what a packet became is read from where it turns up: out of the node (translated or not),
 in the node behind the input hook, or as an ICMP error or a reset.
+Whatever comes out has to have right checksums, or it would not arrive anywhere.
 Rule 3: no waiting for things not to happen. All work of one batch is done on one processor, in
 order; when a fence sent behind it has come through, whatever was not seen has been dropped.
 """
@@ -38,6 +39,7 @@ from tests.netns.packets import (
     Sighting,
     build_fence,
     build_packet,
+    has_right_checksums,
     parse_fence,
     parse_packet,
 )
@@ -184,6 +186,8 @@ class Stage:
                 for data in drain(cable):
                     has_passed |= parse_fence(data) == fence
                     if (sighting := parse_packet(data)) is not None:
+                        is_ours = sighting.sight is Sight.PACKET
+                        assert not is_ours or has_right_checksums(data), data.hex()
                         yield sighting
         for ear, protocol in self._ears.items():
             yield from listen(ear, protocol)

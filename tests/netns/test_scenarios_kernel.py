@@ -10,13 +10,16 @@ from netproxy.kernel.addresses import read_addresses
 from netproxy.kernel.nftables import Tables
 from netproxy.model.ip import Family
 from netproxy.proxier import Proxier
-from tests.netns.flows import Flow, find_deviations
+from tests.netns.flows import Flow, deviation_of, find_deviations
 from tests.netns.scenery import Interface
 from tests.netns.stage import Stage
-from tests.scenarios.story import Story, read_stories
+from tests.scenarios.stickiness import Stickiness
+from tests.scenarios.story import Play, Story, read_stories
 from tests.scenarios.tellings import Life, as_written
 
 STORIES = read_stories()
+_CONNECTIONS = 8
+"""That a client without affinity arrived at one of two places this often is no rule's work."""
 
 
 @pytest.mark.parametrize("story", STORIES, ids=[story.path.stem for story in STORIES])
@@ -32,10 +35,31 @@ def test_real_packets_fare_as_the_file_says(story: Story) -> None:
 
 
 def _live(life: Life, stage: Stage, proxier: Proxier) -> None:
+    stickiness = Stickiness()
     for chapter in life:
+        stickiness.hear(chapter.events)
         proxier.apply_events(chapter.events)
         stage.node.call(proxier.sync)
-        flows = [Flow(chapter.name, play.packet, play.expected) for play in chapter.plays]
-        found = find_deviations(stage, flows)
+        found = find_deviations(stage, [_flow(p) for p in chapter.plays if not p.affinity])
         assert not found, "\n".join(map(str, found))
+        for play in chapter.plays:
+            if play.affinity:
+                _play_with_affinity(stage, play, stickiness)
         stage.node.call(proxier.tidy)
+
+
+def _flow(play: Play) -> Flow:
+    return Flow(play.line, play.packet, play.expected)
+
+
+def _play_with_affinity(stage: Stage, play: Play, stickiness: Stickiness) -> None:
+    """Several connections, which must all arrive at one place."""
+    possible = stickiness.expected(play)
+    for fate in stage.play([play.packet] * _CONNECTIONS):
+        found = deviation_of(stage, _flow(play), play.expected._replace(arrivals=possible), fate)
+        assert found is None, found
+        (seen,) = fate.arrivals
+        possible = frozenset(
+            a for a in possible if (a.address, a.port) == (seen.address, seen.port)
+        )
+        stickiness.note(play, seen)

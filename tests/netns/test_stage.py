@@ -8,7 +8,7 @@ import pytest
 
 from netproxy.core.packet import Arrival, Fate, FateKind, Packet
 from netproxy.model.ip import IPAddress
-from tests.netns.packets import NUMBERS
+from tests.netns.packets import NUMBERS, build_packet, has_right_checksums
 from tests.netns.scenery import Interface
 from tests.netns.stage import Stage
 
@@ -154,3 +154,17 @@ def test_a_packet_on_a_second_cable_comes_from_there() -> None:
         stage.node.run("nft", rule + "add rule ip t f iifname cali0 drop")
         near = packet("TCP", "10.0.0.2", "10.180.0.1")
         assert stage.play([near, near._replace(interface="cali0")]) == [ACCEPT, DROP]
+
+
+@pytest.mark.parametrize("protocol", NUMBERS)
+@pytest.mark.parametrize("way", [("10.0.0.2", "10.180.0.1"), ("fd00::2", "fd00::1")])
+def test_a_wrong_bit_is_noticed(protocol: str, way: tuple[str, str]) -> None:
+    data = build_packet(packet(protocol, *way), source_port=1234, tag=5)
+    assert has_right_checksums(data)
+    for place in (-1, -6, 15 if "." in way[0] else 20):
+        spoilt = bytearray(data)
+        spoilt[place] ^= 4
+        is_address = place > 0
+        # SCTP's checksum does not cover addresses, nor does IPv6's header have one.
+        unnoticed = is_address and protocol == "SCTP" and ":" in way[0]
+        assert has_right_checksums(bytes(spoilt)) is unnoticed, place

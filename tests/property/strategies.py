@@ -77,6 +77,7 @@ def services(draw: st.DrawFn) -> Service:
         load_balancer_ips=tuple(external[1:]),
         internal_policy=draw(policies),
         external_policy=draw(policies),
+        affinity_timeout_s=draw(st.sampled_from([0, 0, 10800, 1])),
         creation_timestamp=draw(
             st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])
         ),
@@ -137,6 +138,11 @@ def histories(draw: st.DrawFn) -> list[Event]:
         for key in deletions:
             events.insert(draw(st.integers(0, len(events))), Delete(key))
     return [*events, Listed()]
+
+
+def changes() -> st.SearchStrategy[list[Event]]:
+    """What endpoints do next."""
+    return st.lists(slices(), max_size=4).map(lambda some: [Upsert(one) for one in some])
 
 
 @st.composite
@@ -228,6 +234,8 @@ def fixed_history() -> list[Event]:
         ips = tuple(address(f, 96, 100 + number) for f in Family)
         outside = tuple(address(f, 9, number) for f in Family)
         service = Service(key, ports, ips, outside, internal_policy=policy, external_policy=policy)
+        if policy is TrafficPolicy.LOCAL:
+            service = service._replace(affinity_timeout_s=10800)
         events.append(Upsert(service))
         for family in Family:
             reached = (

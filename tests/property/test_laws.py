@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netproxy.backends.nftables import names
+from netproxy.backends.nftables.affinity import number_of
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.core.config import DetectLocalMode, ProxyConfig
-from netproxy.core.oracle import World, judge
+from netproxy.core.oracle import World, judge, service_port_of
 from netproxy.core.packet import Packet
 from netproxy.core.plan import ServicePlan
 from netproxy.core.resolve import Locality, resolve_service
@@ -28,13 +30,14 @@ from netproxy.model.events import (
     Upsert,
     key_of,
 )
-from netproxy.model.ip import Family
+from netproxy.model.ip import Family, IPAddress
+from netproxy.model.names import ServicePortName
 from netproxy.nft.diff import diff_rulesets
 from netproxy.nft.fake import FakeTable
-from netproxy.nft.objects import Ruleset
+from netproxy.nft.objects import Data, Ruleset
 from netproxy.nft.transaction import Transaction
 from netproxy.proxier import Proxier
-from netproxy.trace.nftables import trace
+from netproxy.trace.nftables import journeys, trace
 from tests.property import strategies as make
 
 
@@ -54,18 +57,50 @@ class Node:
 
 
 def _without_placement(ruleset: Ruleset) -> object:
-    """A rule set in which it does not matter which endpoint stands at which index."""
+    """A rule set in which it does not matter which endpoint stands at which index.
+
+    Nor which tickets stand for endpoints: each is replaced by its endpoint and by all frontends
+    that have tickets with the same number.
+    """
     elements: dict[str, object] = {}
+    holders = _holders(ruleset)
     for name, items in ruleset.elements.items():
-        if name.endswith("endpoints") and not name.startswith("no-"):
+        if name in _INDEXED:
             lists: dict[tuple[bytes, bool], Counter[object]] = {}
             for key, data in items.items():
+                assert isinstance(data, bytes)
                 is_local = int.from_bytes(key[-4:], "little") >= 1_000_000
-                lists.setdefault((key[:-4], is_local), Counter())[data] += 1
+                shown = holders.get(data, data) if "tickets" in name else data
+                lists.setdefault((key[:-4], is_local), Counter())[shown] += 1
             elements[name] = lists
+        elif name in _OF_TICKETS:
+            elements[name] = Counter(holders[key[:-4]] for key in items)
         else:
             elements[name] = items
     return ruleset.chains, ruleset.sets, elements
+
+
+_TICKETS = (names.TICKETS, names.NODEPORT_TICKETS)
+_INDEXED = (names.ENDPOINTS, names.NODEPORT_ENDPOINTS, *_TICKETS)
+_OF_TICKETS = (names.TICKET_ENDPOINTS, names.LOCAL_TICKET_ENDPOINTS)
+
+
+def _holders(ruleset: Ruleset) -> dict[bytes, object]:
+    """Ticket → where it leads, under either policy, and the frontends that share its number."""
+    family = ruleset.family
+    frontends: dict[int, set[tuple[str, bytes]]] = {}
+    for name in _TICKETS:
+        for key, ticket in ruleset.elements.get(name, {}).items():
+            assert isinstance(ticket, bytes)
+            frontends.setdefault(number_of(ticket, family), set()).add((name, key[:-4]))
+    leads: dict[bytes, list[tuple[str, bytes, Data]]] = {}
+    for name in _OF_TICKETS:
+        for key, endpoint in ruleset.elements.get(name, {}).items():
+            leads.setdefault(key[:-4], []).append((name, key[-4:], endpoint))
+    return {
+        ticket: (tuple(where), frozenset(frontends[number_of(ticket, family)]))
+        for ticket, where in leads.items()
+    }
 
 
 @given(make.configs(), make.histories(), st.data())
@@ -199,13 +234,15 @@ def test_diff_laws(config: ProxyConfig, one: list[Event], other: list[Event]) ->
 
 
 @pytest.mark.parametrize("family", list(Family))
-@given(data=st.data(), config=make.configs(), history=make.histories())
+@given(data=st.data(), config=make.configs(), history=make.histories(), later=make.changes())
 def test_rules_do_what_the_plans_say(
-    family: Family, data: st.DataObject, config: ProxyConfig, history: list[Event]
+    family: Family,
+    data: st.DataObject,
+    config: ProxyConfig,
+    history: list[Event],
+    later: list[Event],
 ) -> None:
     node = Node(config)
-    node.sync(history)
-    plans = _plans(config, history, family)
     world = World(
         local_addresses=make.NODE_ADDRESSES[family],
         nodeport_addresses=make.NODE_ADDRESSES[family][:1],
@@ -213,9 +250,22 @@ def test_rules_do_what_the_plans_say(
         masquerade_all=config.masquerade_all,
         service_cidrs=config.service_cidrs,
     )
-    for packet in data.draw(st.lists(make.packets(family), min_size=1, max_size=12)):
-        on_paper = trace(packet, node.tables[family].ruleset, make.NODE_ADDRESSES[family])
-        assert str(on_paper) == str(judge(packet, plans, world)), packet
+    memory: dict[tuple[ServicePortName, IPAddress], tuple[IPAddress, int]] = {}
+    for events, told in ((history, history), (later, history + later)):
+        node.sync(events)
+        plans = _plans(config, told, family)
+        for packet in data.draw(st.lists(make.packets(family), min_size=1, max_size=12)):
+            ruleset = node.tables[family].ruleset
+            on_paper = trace(packet, ruleset, world.local_addresses)
+            assert str(on_paper) == str(judge(packet, plans, world, memory)), packet
+            name = service_port_of(packet, plans, world)
+            if on_paper.arrivals and name is not None:
+                arrival = data.draw(st.sampled_from(sorted(on_paper.arrivals)))
+                ways = journeys(packet, ruleset, world.local_addresses)
+                node.tables[family].remember(
+                    next(way.memory for way in ways if arrival in way.fate.arrivals)
+                )
+                memory[name, packet.source] = arrival.address, arrival.port
 
 
 def _plans(config: ProxyConfig, history: list[Event], family: Family) -> list[ServicePlan]:

@@ -7,20 +7,22 @@ from typing import Protocol
 
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.layout import SETS
-from netproxy.core.oracle import World, judge
-from netproxy.core.packet import Fate, Packet
+from netproxy.core.oracle import World, judge, service_port_of
+from netproxy.core.packet import Arrival, Fate, Packet
 from netproxy.core.plan import ServicePlan
 from netproxy.core.resolve import resolve_service
 from netproxy.core.store import Store
 from netproxy.core.surroundings import Surroundings, look_around
 from netproxy.model.events import Event
-from netproxy.model.ip import Family, family_of
+from netproxy.model.ip import Family, IPAddress, family_of
+from netproxy.model.names import ServicePortName
 from netproxy.nft.fake import FakeTable
 from netproxy.nft.objects import family_word
 from netproxy.nft.text import element_text
 from netproxy.proxier import Proxier
-from netproxy.trace.nftables import trace
-from tests.scenarios.story import Story
+from netproxy.trace.nftables import journeys, trace
+from tests.scenarios.stickiness import Stickiness
+from tests.scenarios.story import Play, Story
 
 
 class Judge(Protocol):
@@ -32,6 +34,9 @@ class Judge(Protocol):
     def fate(self, packet: Packet) -> Fate:
         """What becomes of a packet now."""
 
+    def settle(self, packet: Packet, arrival: Arrival) -> None:
+        """A connection was opened, and this is where it arrived."""
+
 
 class Oracle:
     """Asks the plans."""
@@ -39,12 +44,23 @@ class Oracle:
     def __init__(self, story: Story) -> None:
         self._story = story
         self._store = Store(story.config.node_name)
+        self._memory: dict[tuple[ServicePortName, IPAddress], tuple[IPAddress, int]] = {}
 
     def tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._store.apply(event)
 
     def fate(self, packet: Packet) -> Fate:
+        seen, world = self._look_around(packet)
+        return judge(packet, self._plans(seen), world, self._memory)
+
+    def settle(self, packet: Packet, arrival: Arrival) -> None:
+        seen, world = self._look_around(packet)
+        name = service_port_of(packet, self._plans(seen), world)
+        assert name is not None, packet
+        self._memory[name, packet.source] = arrival.address, arrival.port
+
+    def _look_around(self, packet: Packet) -> tuple[Surroundings, World]:
         family = family_of(packet.destination)
         addresses = self._story.addresses(family)
         seen = look_around(
@@ -69,7 +85,7 @@ class Oracle:
             masquerade_all=self._story.config.masquerade_all,
             service_cidrs=seen.service_cidrs,
         )
-        return judge(packet, self._plans(seen), world)
+        return seen, world
 
     def _plans(self, seen: Surroundings) -> list[ServicePlan]:
         store = self._store
@@ -111,6 +127,13 @@ class Tracer:
         local = self._story.addresses(family).local
         return trace(packet, self.tables[family].ruleset, local)
 
+    def settle(self, packet: Packet, arrival: Arrival) -> None:
+        family = family_of(packet.destination)
+        local = self._story.addresses(family).local
+        ways = journeys(packet, self.tables[family].ruleset, local)
+        memory = next(way.memory for way in ways if arrival in way.fate.arrivals)
+        self.tables[family].remember(memory)
+
     def elements(self) -> str:
         """Every element in nft's words, one per line."""
         return "".join(
@@ -124,11 +147,16 @@ class Tracer:
         )
 
 
-def deviations(judge_: Judge, plays: Iterable[tuple[str, Packet, Fate]]) -> list[str]:
+def deviations(judge_: Judge, plays: Iterable[Play], stickiness: Stickiness) -> list[str]:
     """Lines of packets that fare otherwise, and how."""
     found = []
-    for line, packet, expected in plays:
-        fate = judge_.fate(packet)
-        if fate != expected:
-            found.append(f"{line}\n    but: {fate}")
+    for play in plays:
+        fate = judge_.fate(play.packet)
+        if not stickiness.is_right(play, fate):
+            found.append(f"{play.line}\n    but: {fate}")
+        elif play.affinity:
+            # Any will do; it is not always the first.
+            arrival = max(fate.arrivals, key=lambda each: (each.port, each.address[::-1]))
+            judge_.settle(play.packet, arrival)
+            stickiness.note(play, arrival)
     return found

@@ -32,6 +32,8 @@ _NODE = "eth0 192.168.0.2/24 2001:db8::2/64"
 _POD_INTERFACE = "cni0"
 """Pods come in here if the node has it."""
 _HEADER = ("FROM", "TO", "ARRIVES AT", "MASQUERADED")
+_AFFINITY = "AFFINITY"
+"""A fifth column, in files about session affinity."""
 _LOOPBACK = (IPAddress("127.0.0.1"), IPAddress("::1"))
 _TO = re.compile(r"\[?([^\]/]+)\]?:(\d+)/(tcp|udp|sctp)")
 _ARRIVAL = re.compile(r"\[?([^\]]+)\]?:(\d+)")
@@ -44,6 +46,8 @@ class Play(NamedTuple):
     """As it stands in the file."""
     packet: Packet
     expected: Fate
+    affinity: str = ""
+    """What all plays of this client have in common that must arrive at the same endpoint."""
 
 
 class Step(NamedTuple):
@@ -174,14 +178,16 @@ def _read_objects(manifests: dict[str, str], path: Path) -> Iterator[ModelObject
 def _read_plays(table: str, story: Story) -> Iterator[Play]:
     lines = [line.partition("#")[0].rstrip() for line in table.splitlines()]
     rows = [(line, re.split(r"\s{2,}", line)) for line in lines if line]
-    if rows and tuple(rows[0][1]) != _HEADER:
+    if rows and tuple(rows[0][1]) not in (_HEADER, (*_HEADER, _AFFINITY)):
         raise ScenarioFileError(f"{story.path}: packets need the columns {', '.join(_HEADER)}")
     for line, cells in rows[1:]:
         try:
-            source, target, arrives, masqueraded = cells
+            source, target, arrives, masqueraded, *more = cells
+            affinity = more[0] if len(rows[0][1]) > len(_HEADER) else "-"
             packet = _read_packet(source, target, story)
-            yield Play(line, packet, _read_fate(arrives, masqueraded))
-        except (ValueError, KeyError) as error:
+            fate = _read_fate(arrives, masqueraded)
+            yield Play(line, packet, fate, affinity.removeprefix("-"))
+        except (ValueError, KeyError, IndexError) as error:
             raise ScenarioFileError(f"{story.path}: {line!r}: {error}") from None
 
 

@@ -7,22 +7,24 @@ keeps its index, and the last one fills a hole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from netproxy.backends.nftables import names
+from netproxy.backends.nftables.affinity import SEATS, take_seats, ticket
 from netproxy.backends.nftables.names import ClassChain, ClassKind
 from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
-from netproxy.model.ip import pack_address
+from netproxy.model.ip import Family, pack_address
 from netproxy.model.names import ServicePortName
 from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port
 from netproxy.nft.expr import DROP, Verdict, goto
+from netproxy.nft.objects import Data
 
 _REJECT = goto(names.REJECT)
 
 
 class Placed(NamedTuple):
-    """A frontend in the endpoints maps."""
+    """A frontend in the maps of endpoints or of tickets."""
 
     map: str
     prefix: bytes
@@ -33,6 +35,20 @@ class Placed(NamedTuple):
     @property
     def first_index(self) -> int:
         return names.LOCAL_INDEX if self.is_local else 0
+
+
+class Affinity(NamedTuple):
+    """How a service port's endpoints are remembered; see ``affinity``."""
+
+    number: int
+    """The service port's, in its tickets."""
+    seats: Mapping[bytes, int]
+    """Packed endpoint → its number in its ticket."""
+    tickets: tuple[bytes, ...]
+    """The tickets of ``targets``, in their order."""
+    local_tickets: tuple[bytes, ...]
+    elements: tuple[tuple[str, bytes, bytes], ...]
+    """(map, key, endpoint): where tickets lead."""
 
 
 class Fragment(NamedTuple):
@@ -49,18 +65,30 @@ class Fragment(NamedTuple):
     """(map, key, verdict): these keys are this service port's alone."""
     shared: tuple[tuple[str, bytes], ...]
     """(set, key): others may need the same element."""
+    affinity: Affinity | None = None
+    """None: nobody is remembered."""
 
     def chains(self) -> Iterable[str]:
         """The class chains that its verdicts lead to, with repetitions."""
         return (v.chain for _, _, v in self.elements if v.chain and v is not _REJECT)
 
-    def endpoint_elements(self, placed: Placed) -> Iterable[tuple[bytes, bytes]]:
-        """(key, endpoint) of everything that one frontend shows."""
-        targets = self.list_of(placed)
-        return zip(_keys(placed.prefix, placed.first_index, len(targets)), targets, strict=True)
+    def exclusive(self) -> Iterable[tuple[str, bytes, Data]]:
+        """(map, key, data) of everything that is this service port's alone, by key."""
+        return (*self.elements, *self.affinity.elements) if self.affinity else self.elements
 
-    def list_of(self, placed: Placed) -> tuple[bytes, ...]:
-        """The endpoints that a frontend shows."""
+    def endpoint_elements(self, placed: Placed) -> Iterable[tuple[bytes, bytes]]:
+        """(key, endpoint or ticket) of everything that one frontend shows."""
+        shown = self.shown_by(placed)
+        return zip(_keys(placed.prefix, placed.first_index, len(shown)), shown, strict=True)
+
+    def shown_by(self, placed: Placed) -> tuple[bytes, ...]:
+        """What stands under a frontend by index: endpoints, or their tickets."""
+        if self.affinity is not None:
+            return self.affinity.local_tickets if placed.is_local else self.affinity.tickets
+        return self.targets_of(placed)
+
+    def targets_of(self, placed: Placed) -> tuple[bytes, ...]:
+        """The endpoints that a frontend leads to, by index."""
         return self.local_targets if placed.is_local else self.targets
 
 
@@ -100,12 +128,20 @@ def place_targets(before: Sequence[bytes], wanted: Sequence[bytes]) -> tuple[byt
     return tuple(target if target is not None else next(rest) for target in placed)
 
 
-def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
+def can_remember(plan: ServicePlan) -> bool:
+    """Whether clients of the service port are to be remembered, given a number for it."""
+    return plan.affinity_timeout_s > 0 and 0 < len(plan.targets) + len(plan.local_targets) <= SEATS
+
+
+def compile_plan(
+    plan: ServicePlan, before: Fragment | None = None, number: int | None = None
+) -> Fragment:
     """All elements of a plan.
 
     Args:
         plan: What to do.
         before: What stands there now; its indexes are kept where possible.
+        number: The service port's number in tickets; without one nobody is remembered.
     """
     targets = _pack(plan.targets)
     local_targets = _pack(plan.local_targets)
@@ -114,6 +150,12 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
     shared: list[tuple[str, bytes]] = []
     suffix = PACKED_PROTOCOLS[plan.name.protocol]
     counts = len(targets), len(local_targets)
+    timeout_s = plan.affinity_timeout_s if number is not None else 0
+    for_address, for_nodeport = (
+        (names.ENDPOINTS, names.NODEPORT_ENDPOINTS)
+        if number is None
+        else (names.TICKETS, names.NODEPORT_TICKETS)
+    )
     for frontend in plan.frontends:
         kind, address, port, _, is_local_only, has_short_circuit = frontend
         if kind is _NODE_PORT:
@@ -123,8 +165,8 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
             prefix = packed + suffix + pack_port(port)
             if kind is _CLUSTER_IP:
                 shared.append((names.CLUSTER_IPS, packed))
-        elements += _verdicts(frontend, prefix, *counts)
-        where = names.NODEPORT_ENDPOINTS if kind is _NODE_PORT else names.ENDPOINTS
+        elements += _verdicts(frontend, prefix, *counts, timeout_s)
+        where = for_nodeport if kind is _NODE_PORT else for_address
         if targets and (not is_local_only or has_short_circuit):
             placed.append(Placed(where, prefix, is_local=False))
         if local_targets and is_local_only:
@@ -132,7 +174,7 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
     local = [packed for packed, (_, _, here) in zip(targets, plan.targets, strict=True) if here]
     if local or local_targets:
         shared += _hairpins(dict.fromkeys((*local, *local_targets)), suffix)
-    return Fragment(
+    fragment = Fragment(
         plan.name,
         place_targets(before.targets if before else (), targets),
         place_targets(before.local_targets if before else (), local_targets),
@@ -140,6 +182,34 @@ def compile_plan(plan: ServicePlan, before: Fragment | None = None) -> Fragment:
         tuple(elements),
         tuple(shared),
     )
+    if number is None:
+        return fragment
+    had = before.affinity if before else None
+    return with_tickets(fragment, number, had.seats if had else {}, plan.family)
+
+
+def with_tickets(
+    fragment: Fragment, number: int, seats_before: Mapping[bytes, int], family: Family
+) -> Fragment:
+    """The same with tickets of this number; endpoints keep their seats."""
+    seats = take_seats(seats_before, dict.fromkeys((*fragment.targets, *fragment.local_targets)))
+    tickets = {endpoint: ticket(number, seat, family) for endpoint, seat in seats.items()}
+    suffix = PACKED_PROTOCOLS[fragment.owner.protocol]
+    lists = {placed.is_local: fragment.targets_of(placed) for placed in fragment.placed}
+    maps = {False: names.TICKET_ENDPOINTS, True: names.LOCAL_TICKET_ENDPOINTS}
+    elements = [
+        (maps[is_local], tickets[endpoint] + suffix, endpoint)
+        for is_local, endpoints in lists.items()
+        for endpoint in endpoints
+    ]
+    affinity = Affinity(
+        number,
+        seats,
+        tuple([tickets[endpoint] for endpoint in fragment.targets]),
+        tuple([tickets[endpoint] for endpoint in fragment.local_targets]),
+        tuple(elements),
+    )
+    return fragment._replace(affinity=affinity)
 
 
 def _pack(targets: Iterable[Target]) -> list[bytes]:
@@ -169,26 +239,29 @@ _CLASS_KINDS = {
 }
 
 _CLUSTER, _CLUSTER_LOCAL = ClassKind.CLUSTER, ClassKind.CLUSTER_LOCAL
-_gotos: dict[tuple[ClassKind, int], Verdict] = {}
+_gotos: dict[tuple[ClassKind, int, int], Verdict] = {}
 
 
-def _goto_class(kind: ClassKind, count: int) -> Verdict:
+def _goto_class(kind: ClassKind, count: int, timeout_s: int) -> Verdict:
     """Equal verdicts as one object: there are as many elements as services."""
-    verdict = _gotos.get((kind, count))
+    verdict = _gotos.get((kind, count, timeout_s))
     if verdict is None:
-        verdict = _gotos[kind, count] = goto(ClassChain(kind, count).name)
+        # Who chooses nothing remembers nothing.
+        chain = ClassChain(kind, count, timeout_s if count else 0)
+        verdict = _gotos[kind, count, timeout_s] = goto(chain.name)
     return verdict
 
 
 def _verdicts(
-    frontend: Frontend, prefix: bytes, targets: int, local_targets: int
+    frontend: Frontend, prefix: bytes, targets: int, local_targets: int, timeout_s: int
 ) -> Iterable[tuple[str, bytes, Verdict]]:
     """The entries of one frontend in the verdict maps."""
     if frontend.kind is _CLUSTER_IP and frontend.action is _FORWARD:
         # Nearly every frontend of a cluster.
         is_local = frontend.is_local_only
         class_kind = _CLUSTER_LOCAL if is_local else _CLUSTER
-        goto_class = _goto_class(class_kind, local_targets if is_local else targets)
+        count = local_targets if is_local else targets
+        goto_class = _goto_class(class_kind, count, timeout_s)
         yield names.SERVICE_IPS, prefix, goto_class
         return
     kind = _CLASS_KINDS[frontend.kind, frontend.is_local_only]
@@ -196,12 +269,12 @@ def _verdicts(
     if serves_outside or frontend.has_short_circuit:
         count = local_targets if frontend.is_local_only else targets
         dispatch = _where(frontend, names.SERVICE_IPS, names.SERVICE_NODEPORTS)
-        yield dispatch, prefix, _goto_class(kind, count if serves_outside else 0)
+        yield dispatch, prefix, _goto_class(kind, count if serves_outside else 0, timeout_s)
     if frontend.has_short_circuit:
         is_nodeport = frontend.kind is FrontendKind.NODE_PORT
         inner = ClassKind.POD_TO_NODEPORT if is_nodeport else ClassKind.POD_TO_EXTERNAL
         shortcut = _where(frontend, names.SHORT_CIRCUIT_IPS, names.SHORT_CIRCUIT_NODEPORTS)
-        yield shortcut, prefix, _goto_class(inner, targets)
+        yield shortcut, prefix, _goto_class(inner, targets, timeout_s)
     if not serves_outside:
         refusal = _where(frontend, names.NO_ENDPOINT_IPS, names.NO_ENDPOINT_NODEPORTS)
         yield refusal, prefix, _REJECT if frontend.action is Action.REJECT else DROP

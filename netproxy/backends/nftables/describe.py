@@ -20,6 +20,16 @@ DESCRIPTIONS = {
     names.ENDPOINTS: "The endpoints: frontend . index leads to address . port. Those on this node "
     f"appear again from index {names.LOCAL_INDEX} on where a policy asks for them.",
     names.NODEPORT_ENDPOINTS: "The same for NodePorts.",
+    names.TICKETS: "Session affinity: frontend . index leads to the ticket of an endpoint, which "
+    "is the service port's number and the endpoint's in the shape of an address.",
+    names.NODEPORT_TICKETS: "The same for NodePorts.",
+    names.TICKET_ENDPOINTS: "The endpoints that tickets stand for. Tickets of those that are gone "
+    "lead nowhere.",
+    names.LOCAL_TICKET_ENDPOINTS: "The same for policy Local: endpoints on this node.",
+    names.CLIENTS: "Who has which ticket: client address and service port. The kernel fills it and "
+    "lets entries expire.",
+    names.REMEMBERED: "Session affinity: to the endpoint of the ticket that the client has.",
+    names.REMEMBERED_LOCAL: "The same for policy Local.",
     names.REJECT: "Verdict maps cannot hold a reject, so they lead here.",
     names.SERVICES: "First packet of a connection: is its destination a Service?",
     names.NO_ENDPOINTS: "Still addressed to a frontend: nobody took it.",
@@ -45,7 +55,8 @@ def describe_class_chain(chain: ClassChain) -> str:
     """What a class chain is for."""
     many = {0: "no endpoints", 1: "one endpoint"}
     count = many.get(chain.endpoints, f"{chain.endpoints} endpoints")
-    return _CLASS_DESCRIPTIONS[chain.kind].format(count=count)
+    affinity = f" Clients stay for {chain.affinity_timeout_s} s." * bool(chain.affinity_timeout_s)
+    return _CLASS_DESCRIPTIONS[chain.kind].format(count=count) + affinity
 
 
 def describe(name: str) -> str:

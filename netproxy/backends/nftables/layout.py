@@ -4,6 +4,7 @@ A packet's way through it, first packet of a connection:
 
     nat-prerouting / nat-output → services: is the destination a frontend?  → its class chain:
         mark for masquerading if need be, pick a random index, rewrite the destination
+        (with session affinity: the endpoint that the client had, see ``_remembered``)
     filter-input / -forward / -output: still addressed to a frontend? Then it has no endpoint
         for this client: reject or drop
     nat-postrouting: marked, or a pod that reached itself → masquerade
@@ -20,6 +21,7 @@ from netproxy.nft.expr import (
     ADDRESS_TYPE_LOCAL,
     DROP,
     Dnat,
+    DropElement,
     FlipMark,
     InSet,
     Key,
@@ -31,7 +33,10 @@ from netproxy.nft.expr import (
     MatchPrefix,
     MatchTranslated,
     Numgen,
+    PutElement,
     Reject,
+    RestoreDaddr,
+    RewriteDaddr,
     Rule,
     SetMark,
     Statement,
@@ -46,6 +51,13 @@ DSTNAT, FILTER, SRCNAT = -100, 0, 100
 FRONTEND: tuple[Load, ...] = (Key.DADDR, Key.L4PROTO, Key.DPORT)
 NODEPORT: tuple[Load, ...] = (Key.L4PROTO, Key.DPORT)
 TARGET: tuple[Load, ...] = (Key.DADDR, Key.DPORT)
+TICKET: tuple[Load, ...] = (Key.DADDR,)
+"""A number for an endpoint of a service port, in the shape of an address: see ``affinity``."""
+CLIENT: tuple[Load, ...] = (Key.SADDR_DADDR_HEAD,)
+"""Who asks for which service port: source, and the part of a ticket that says the latter."""
+MOST_CLIENTS = 1 << 18
+"""How many clients of service ports are remembered at a time, as many as a connection table has
+entries by default; others are served without being remembered."""
 _ANY_INDEX = Numgen(2)
 """A map's declaration needs some modulus; the type is that of any."""
 
@@ -61,6 +73,11 @@ SETS: dict[str, SetSpec] = {
     names.NO_ENDPOINT_NODEPORTS: SetSpec(SetKind.VERDICT_MAP, NODEPORT),
     names.ENDPOINTS: SetSpec(SetKind.DATA_MAP, (*FRONTEND, _ANY_INDEX), TARGET),
     names.NODEPORT_ENDPOINTS: SetSpec(SetKind.DATA_MAP, (*NODEPORT, _ANY_INDEX), TARGET),
+    names.TICKETS: SetSpec(SetKind.DATA_MAP, (*FRONTEND, _ANY_INDEX), TICKET),
+    names.NODEPORT_TICKETS: SetSpec(SetKind.DATA_MAP, (*NODEPORT, _ANY_INDEX), TICKET),
+    names.TICKET_ENDPOINTS: SetSpec(SetKind.DATA_MAP, (*TICKET, Key.L4PROTO), TARGET),
+    names.LOCAL_TICKET_ENDPOINTS: SetSpec(SetKind.DATA_MAP, (*TICKET, Key.L4PROTO), TARGET),
+    names.CLIENTS: SetSpec(SetKind.DATA_MAP, CLIENT, TICKET, is_dynamic=True, size=MOST_CLIENTS),
 }
 
 
@@ -96,6 +113,8 @@ def base_chains(settings: Settings) -> dict[str, Chain]:
     return {
         names.REJECT: Chain((Rule((Reject(),)),)),
         names.SERVICES: Chain(_services(settings)),
+        names.REMEMBERED: Chain(_remembered(names.TICKET_ENDPOINTS)),
+        names.REMEMBERED_LOCAL: Chain(_remembered(names.LOCAL_TICKET_ENDPOINTS)),
         names.NO_ENDPOINTS: Chain(
             (Rule((VerdictMap(FRONTEND, names.NO_ENDPOINT_IPS),), "no endpoint: reject or drop"),)
         ),
@@ -189,12 +208,47 @@ def class_chain(chain: ClassChain, settings: Settings) -> Chain:
     is_nodeport = chain.kind in _NODEPORT_KINDS
     offset = names.LOCAL_INDEX if chain.kind in _LOCAL_KINDS else 0
     frontend = NODEPORT if is_nodeport else FRONTEND
-    endpoints = names.NODEPORT_ENDPOINTS if is_nodeport else names.ENDPOINTS
     rules = _before_choice(chain.kind, settings)
-    if chain.endpoints:
-        index = Numgen(chain.endpoints, offset)
-        rules += (Rule((Dnat((*frontend, index), endpoints),), _choice_comment(chain)),)
+    choice = (*frontend, Numgen(chain.endpoints, offset))
+    if chain.affinity_timeout_s:
+        rules += _choice_with_affinity(chain, choice)
+    elif chain.endpoints:
+        endpoints = names.NODEPORT_ENDPOINTS if is_nodeport else names.ENDPOINTS
+        rules += (Rule((Dnat(choice, endpoints),), _choice_comment(chain)),)
     return Chain(rules)
+
+
+def _choice_with_affinity(chain: ClassChain, choice: tuple[Load, ...]) -> tuple[Rule, ...]:
+    """A client that is new here gets an endpoint, one that is known the endpoint it had.
+
+    The destination is about to be rewritten, so it serves as a variable: a random ticket, then the
+    one that the client has.
+    """
+    is_nodeport = chain.kind in _NODEPORT_KINDS
+    is_local = chain.kind in _LOCAL_KINDS
+    take = RewriteDaddr(choice, names.NODEPORT_TICKETS if is_nodeport else names.TICKETS)
+    put = PutElement(names.CLIENTS, CLIENT, TICKET, chain.affinity_timeout_s)
+    endpoints = names.LOCAL_TICKET_ENDPOINTS if is_local else names.TICKET_ENDPOINTS
+    return (
+        Rule((take, put), f"{_choice_comment(chain)}, if the client is new; if not, time restarts"),
+        Rule((jump(names.REMEMBERED_LOCAL if is_local else names.REMEMBERED),)),
+        Rule((take, put), "its endpoint is gone: another"),
+        Rule((Dnat((*TICKET, Key.L4PROTO), endpoints),)),
+        Rule((DROP,), "the instant of a change: the client will try again"),
+    )
+
+
+def _remembered(endpoints: str) -> tuple[Rule, ...]:
+    """With a ticket of the service port as destination: where this client goes.
+
+    Comes back only if that endpoint may not be used, with the client forgotten and the
+    destination that the packet had.
+    """
+    return (
+        Rule((RewriteDaddr(CLIENT, names.CLIENTS),), "the ticket that this client has"),
+        Rule((Dnat((*TICKET, Key.L4PROTO), endpoints),)),
+        Rule((DropElement(names.CLIENTS, CLIENT, TICKET), RestoreDaddr())),
+    )
 
 
 def _choice_comment(chain: ClassChain) -> str:

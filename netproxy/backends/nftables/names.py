@@ -1,12 +1,14 @@
 """Every name that netproxy gives to something in nf_tables.
 
-Chains are told apart by the number in their name: a chain whose name ends in ``-<n>`` is a *class
-chain*, which serves every service with n endpoints; all others are constant.
+Chains are told apart by the number in their name: a chain whose name ends in ``-<n>``, or in
+``-<n>-affinity-<seconds>``, is a *class chain*, which serves every service with n endpoints; all
+others are constant.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from typing import NamedTuple
 
 TABLE = "netproxy"
@@ -23,6 +25,11 @@ NO_ENDPOINT_IPS = "no-endpoint-ips"
 NO_ENDPOINT_NODEPORTS = "no-endpoint-nodeports"
 ENDPOINTS = "endpoints"
 NODEPORT_ENDPOINTS = "nodeport-endpoints"
+TICKETS = "affinity-tickets"
+NODEPORT_TICKETS = "affinity-nodeport-tickets"
+TICKET_ENDPOINTS = "affinity-endpoints"
+LOCAL_TICKET_ENDPOINTS = "affinity-local-endpoints"
+CLIENTS = "affinity-clients"
 
 NAT_PREROUTING = "nat-prerouting"
 NAT_OUTPUT = "nat-output"
@@ -34,6 +41,8 @@ SERVICES = "services"
 NO_ENDPOINTS = "no-endpoints"
 UNKNOWN_CLUSTER_IPS = "unknown-cluster-ips"
 REJECT = "reject-connection"
+REMEMBERED = "remembered-endpoint"
+REMEMBERED_LOCAL = "remembered-local-endpoint"
 
 LOCAL_INDEX = 1_000_000
 """Node-local endpoints stand in the endpoints maps from this index on; numgen adds it."""
@@ -63,13 +72,17 @@ class ClassChain(NamedTuple):
     kind: ClassKind
     endpoints: int
     """How many endpoints it chooses from. 0: serves only clients on this node."""
+    affinity_timeout_s: int = 0
+    """How long it remembers where it sent a client; 0: not at all."""
 
     @property
     def name(self) -> str:
-        return f"{self.kind.value}-{self.endpoints}"
+        affinity = f"-affinity-{self.affinity_timeout_s}" if self.affinity_timeout_s else ""
+        return f"{self.kind.value}-{self.endpoints}{affinity}"
 
 
 _KINDS = {kind.value: kind for kind in ClassKind}
+_CLASS_NAME = re.compile(r"([a-z-]+)-([0-9]+)(?:-affinity-([0-9]+))?")
 
 
 def parse_class_chain(name: str) -> ClassChain | None:
@@ -78,11 +91,13 @@ def parse_class_chain(name: str) -> ClassChain | None:
     Example:
         >>> parse_class_chain("external-local-3").endpoints
         3
+        >>> parse_class_chain("cluster-2-affinity-10800").affinity_timeout_s
+        10800
         >>> parse_class_chain("nat-output") is None
         True
     """
-    kind, dash, number = name.rpartition("-")
-    if not dash or kind not in _KINDS or not (number.isascii() and number.isdigit()):
+    match = _CLASS_NAME.fullmatch(name)
+    if match is None or match[1] not in _KINDS:
         return None
-    chain = ClassChain(_KINDS[kind], int(number))
+    chain = ClassChain(_KINDS[match[1]], int(match[2]), int(match[3] or 0))
     return chain if chain.name == name else None

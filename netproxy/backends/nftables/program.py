@@ -8,10 +8,12 @@ put together only to be compared with what the kernel has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from netproxy.backends.nftables import names
-from netproxy.backends.nftables.compile import Fragment, compile_plan, place_targets
+from netproxy.backends.nftables.adopt import adopt_fragments
+from netproxy.backends.nftables.affinity import Numbers
+from netproxy.backends.nftables.compile import Fragment, can_remember, compile_plan
 from netproxy.backends.nftables.layout import (
     SETS,
     Settings,
@@ -23,7 +25,7 @@ from netproxy.backends.nftables.names import parse_class_chain
 from netproxy.core.plan import ServicePlan
 from netproxy.model.names import ServiceKey
 from netproxy.nft.diff import data_first, diff_rulesets, put_chain
-from netproxy.nft.elements import index_of, pack_index
+from netproxy.nft.elements import pack_index
 from netproxy.nft.expr import Rule
 from netproxy.nft.objects import Chain, Data, Ruleset
 from netproxy.nft.transaction import (
@@ -48,6 +50,8 @@ class Program:
         self.settings = settings
         self._fragments: dict[ServiceKey, dict[str, Fragment]] = {}
         """Service → fragment by port name and protocol."""
+        self._numbers = Numbers(settings.family)
+        """Of service ports whose clients are remembered."""
         self._owners: dict[tuple[str, bytes], int] = {}
         """How many fragments need a shared element."""
         self._users: Counter[str] = Counter()
@@ -69,9 +73,12 @@ class Program:
         after = {}
         for plan in plans:
             port = f"{plan.name.port}/{plan.name.protocol}"
-            after[port] = compile_plan(plan, before.get(port))
+            old = before.get(port)
+            number = self._number(old) if can_remember(plan) else None
+            after[port] = compile_plan(plan, old, number)
         if after == before:
             return
+        self._give_back_numbers(before, after)
         for port, old in before.items():
             if old != after.get(port):
                 self._change(old, after.get(port))
@@ -82,6 +89,20 @@ class Program:
             self._fragments[key] = after
         else:
             del self._fragments[key]
+
+    def _number(self, old: Fragment | None) -> int | None:
+        """The number of a service port: the one that it has, or a new one."""
+        if old is not None and old.affinity is not None:
+            return old.affinity.number
+        return self._numbers.take()
+
+    def _give_back_numbers(
+        self, before: Mapping[str, Fragment], after: Mapping[str, Fragment]
+    ) -> None:
+        for port, old in before.items():
+            new = after.get(port)
+            if old.affinity is not None and (new is None or new.affinity is None):
+                self._numbers.give_back(old.affinity.number)
 
     def take_transaction(self) -> Transaction:
         """Everything that is pending; nothing is pending afterwards."""
@@ -108,14 +129,12 @@ class Program:
         return Transaction(self.settings.family, names.TABLE, operations)
 
     def adopt_placement(self, actual: Ruleset) -> None:
-        """Keep endpoints at the indexes where the kernel has them already.
+        """Keep endpoints at the indexes and tickets where the kernel has them already.
 
-        For a newborn process: its own placement would be as good, but would rewrite elements.
+        For a newborn process: its own would be as good, but would rewrite elements, and clients
+        would be forgotten.
         """
-        standing = _standing_targets(actual)
-        for ports in self._fragments.values():
-            for port, fragment in ports.items():
-                ports[port] = _adopt(fragment, standing)
+        adopt_fragments(self._fragments, actual, self._numbers)
 
     def compare(self, actual: Ruleset, *, prune: bool = True) -> Transaction:
         """The transaction from what the kernel has to the desired state; nothing stays pending."""
@@ -140,8 +159,8 @@ class Program:
             for fragment in ports.values():
                 for placed in fragment.placed:
                     items[placed.map].extend(fragment.endpoint_elements(placed))
-                for name, key, verdict in fragment.elements:
-                    items[name].append((key, verdict))
+                for name, key, data in fragment.exclusive():
+                    items[name].append((key, data))
         for name, key in self._owners:
             items[name].append((key, None))
         fill = [AddElements(n, spec, items[n]) for n, spec in data_first(SETS.items()) if items[n]]
@@ -164,8 +183,8 @@ class Program:
             for fragment in ports.values():
                 for placed in fragment.placed:
                     elements[placed.map].update(fragment.endpoint_elements(placed))
-                for name, key, verdict in fragment.elements:
-                    elements[name][key] = verdict
+                for name, key, data in fragment.exclusive():
+                    elements[name][key] = data
         for name, key in self._owners:
             elements[name][key] = None
         return desired
@@ -180,14 +199,14 @@ class Program:
                 yield from class_chain(parsed, self.settings).rules
 
     def owners(self) -> dict[bytes, str]:
-        """Packed frontend or ClusterIP → the service port that has it; for comments in text."""
+        """Packed frontend, ClusterIP or ticket → the service port that has it; for comments."""
         owners: dict[bytes, str] = {}
         for ports in self._fragments.values():
             for fragment in ports.values():
                 for name, key in fragment.shared:
                     if name == names.CLUSTER_IPS:
                         owners.setdefault(key, str(fragment.owner))
-                for _, key, _ in fragment.elements:
+                for _, key, _ in fragment.exclusive():
                     owners[key] = str(fragment.owner)
         return owners
 
@@ -215,14 +234,14 @@ class Program:
     def _note_exclusive(self, old: Fragment | None, new: Fragment | None) -> None:
         for name, key, before, after in _placed_changes(old, new):
             self._note(name, key, before, after)
-        have = {(name, key): verdict for name, key, verdict in old.elements} if old else {}
-        want = {(name, key): verdict for name, key, verdict in new.elements} if new else {}
-        for (name, key), verdict in have.items():
-            if want.get((name, key)) != verdict:
-                self._note(name, key, verdict, want.get((name, key), _ABSENT))
-        for (name, key), verdict in want.items():
+        have = {(name, key): data for name, key, data in old.exclusive()} if old else {}
+        want = {(name, key): data for name, key, data in new.exclusive()} if new else {}
+        for (name, key), data in have.items():
+            if want.get((name, key)) != data:
+                self._note(name, key, data, want.get((name, key), _ABSENT))
+        for (name, key), data in want.items():
             if (name, key) not in have:
-                self._note(name, key, _ABSENT, verdict)
+                self._note(name, key, _ABSENT, data)
 
     def _share(
         self, wanted: tuple[tuple[str, bytes], ...], had: tuple[tuple[str, bytes], ...]
@@ -263,8 +282,8 @@ def _placed_changes(
     steps: dict[tuple[bool, bool, bool], list[_Step]] = {}
     had, has = (old.placed if old else ()), (new.placed if new else ())
     for placed in dict.fromkeys((*had, *has)):
-        before = old.list_of(placed) if old and placed in had else ()
-        after = new.list_of(placed) if new and placed in has else ()
+        before = old.shown_by(placed) if old and placed in had else ()
+        after = new.shown_by(placed) if new and placed in has else ()
         case = (placed.is_local, bool(before), bool(after))
         if case not in steps:
             steps[case] = _list_changes(before, after)
@@ -308,28 +327,3 @@ def _element_operations(pending: dict[str, dict[bytes, _Change]]) -> list[Operat
         if deleted:
             drops.insert(0, DeleteElements(name, spec, deleted))
     return [*puts, *drops]
-
-
-def _standing_targets(actual: Ruleset) -> dict[tuple[str, bytes], dict[int, bytes]]:
-    """(map, frontend) → index → endpoint, as the kernel has them."""
-    standing: dict[tuple[str, bytes], dict[int, bytes]] = {}
-    for name in (names.ENDPOINTS, names.NODEPORT_ENDPOINTS):
-        for key, data in actual.elements.get(name, {}).items():
-            if isinstance(data, bytes):
-                standing.setdefault((name, key[:-4]), {})[index_of(key)] = data
-    return standing
-
-
-def _adopt(fragment: Fragment, standing: dict[tuple[str, bytes], dict[int, bytes]]) -> Fragment:
-    targets, local_targets = fragment.targets, fragment.local_targets
-    for placed in fragment.placed:
-        there = standing.get((placed.map, placed.prefix), {})
-        count = len(fragment.list_of(placed))
-        before = [there.get(placed.first_index + i, b"") for i in range(count)]
-        if placed.is_local:
-            local_targets = place_targets(before, fragment.local_targets)
-        else:
-            targets = place_targets(before, fragment.targets)
-    if (targets, local_targets) == (fragment.targets, fragment.local_targets):
-        return fragment
-    return fragment._replace(targets=targets, local_targets=local_targets)

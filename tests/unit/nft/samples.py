@@ -7,6 +7,7 @@ from netproxy.nft.expr import (
     DROP,
     RETURN,
     Dnat,
+    DropElement,
     FlipMark,
     InSet,
     Key,
@@ -17,7 +18,10 @@ from netproxy.nft.expr import (
     MatchPrefix,
     MatchTranslated,
     Numgen,
+    PutElement,
     Reject,
+    RestoreDaddr,
+    RewriteDaddr,
     SetMark,
     Statement,
     Verdict,
@@ -31,6 +35,7 @@ from netproxy.nft.objects import SetKind, SetSpec
 V4, V6 = Family.IPV4, Family.IPV6
 FRONTEND = (Key.DADDR, Key.L4PROTO, Key.DPORT)
 TARGET = (Key.DADDR, Key.DPORT)
+CLIENT, TICKET = (Key.SADDR_DADDR_HEAD,), (Key.DADDR,)
 
 SPECS = {
     "addresses": SetSpec(SetKind.SET, (Key.DADDR,)),
@@ -41,6 +46,9 @@ SPECS = {
     "node-ports": SetSpec(SetKind.VERDICT_MAP, (Key.L4PROTO, Key.DPORT)),
     "endpoints": SetSpec(SetKind.DATA_MAP, (*FRONTEND, Numgen(2)), TARGET),
     "plain": SetSpec(SetKind.DATA_MAP, FRONTEND, TARGET),
+    "tickets": SetSpec(SetKind.DATA_MAP, (*FRONTEND, Numgen(2)), TICKET),
+    "holders": SetSpec(SetKind.DATA_MAP, (*TICKET, Key.L4PROTO), TARGET),
+    "clients": SetSpec(SetKind.DATA_MAP, CLIENT, TICKET, is_dynamic=True, size=1000),
     "ports-map": SetSpec(SetKind.DATA_MAP, (Key.DPORT,), (Key.DPORT,)),
 }
 
@@ -121,6 +129,32 @@ ADDRESSED: list[tuple[Family, Statement, str]] = [
         Dnat(FRONTEND, "plain"),
         "dnat ip to ip daddr . meta l4proto . th dport map @plain",
     ),
+    (
+        V4,
+        Dnat((*TICKET, Key.L4PROTO), "holders"),
+        "dnat ip to ip daddr . meta l4proto map @holders",
+    ),
+    (
+        V6,
+        RewriteDaddr((*FRONTEND, Numgen(3)), "tickets"),
+        "ip6 daddr set ip6 daddr . meta l4proto . th dport . numgen random mod 3 map @tickets",
+    ),
+    (V4, RewriteDaddr(CLIENT, "clients"), "ip daddr set @nh,96,48 map @clients"),
+    (V6, RewriteDaddr(CLIENT, "clients"), "ip6 daddr set @nh,64,160 map @clients"),
+    (V4, RestoreDaddr(), "ip daddr set ct original ip daddr"),
+    (V6, RestoreDaddr(), "ip6 daddr set ct original ip6 daddr"),
+    (
+        V4,
+        PutElement("clients", CLIENT, TICKET, 10800),
+        "update @clients { @nh,96,48 timeout 10800s : ip daddr }",
+    ),
+    (
+        V6,
+        PutElement("clients", CLIENT, TICKET, 1),
+        "update @clients { @nh,64,160 timeout 1s : ip6 daddr }",
+    ),
+    (V4, DropElement("clients", CLIENT, TICKET), "delete @clients { @nh,96,48 : ip daddr }"),
+    (V6, DropElement("clients", CLIENT, TICKET), "delete @clients { @nh,64,160 : ip6 daddr }"),
 ]
 
 EVERYTHING: list[tuple[Family, Statement, str]] = [

@@ -1,0 +1,94 @@
+"""Session affinity: tickets, the numbers by which rules remember where they sent a client.
+
+A ticket is an address that nobody has: its first bytes are the number of a service port, its last
+two that of one of its endpoints, its *seat*. Rules keep tickets in the packet's destination for
+the moment before it is rewritten (see ``layout``), and remember (client, service port) → ticket.
+All frontends of a service port have the same tickets, so they share what is remembered.
+
+A ticket leads to an endpoint that the service port has *now*, or nowhere: whatever is remembered
+can be outdated, but not wrong. So nobody has to look for the entries of an endpoint that is gone,
+and numbers may be given again; the seat of an endpoint that left is the last one to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+
+from netproxy.model.ip import Family
+from netproxy.nft.expr import DADDR_HEAD_BYTES, address_bytes
+
+SEATS = 1 << 16
+"""How many endpoints of a service port can have tickets."""
+NUMBERS = {family: 1 << 8 * DADDR_HEAD_BYTES[family] for family in Family}
+"""How many service ports can have tickets. 0 is not given: the tickets of 0.0.0.0/16 would look
+like the unspecified address."""
+
+
+def ticket(number: int, seat: int, family: Family) -> bytes:
+    """The packed ticket.
+
+    Example:
+        >>> list(ticket(5, 2, Family.IPV4))
+        [0, 5, 0, 2]
+    """
+    head = number.to_bytes(DADDR_HEAD_BYTES[family], "big")
+    return head + seat.to_bytes(address_bytes(family) - len(head), "big")
+
+
+def number_of(ticket: bytes, family: Family) -> int:
+    """The service port's number in a ticket."""
+    return int.from_bytes(ticket[: DADDR_HEAD_BYTES[family]], "big")
+
+
+def seat_of(ticket: bytes, family: Family) -> int:
+    """The endpoint's number in a ticket."""
+    return int.from_bytes(ticket[DADDR_HEAD_BYTES[family] :], "big")
+
+
+def take_seats(before: Mapping[bytes, int], wanted: Iterable[bytes]) -> dict[bytes, int]:
+    """Give every endpoint a seat. Who had one keeps it; others sit down behind the last.
+
+    Example:
+        >>> take_seats({b"a": 0, b"b": 1}, [b"b", b"c"])
+        {b'b': 1, b'c': 2}
+    """
+    wanted = list(wanted)
+    seats = {endpoint: before[endpoint] for endpoint in wanted if endpoint in before}
+    taken = set(seats.values())
+    free = _round_trip(max(before.values(), default=-1) + 1, 0, SEATS, taken)
+    for endpoint in wanted:
+        if endpoint not in seats:
+            seats[endpoint] = next(free)
+    return seats
+
+
+class Numbers:
+    """Gives numbers to service ports. One that was given back is given again as late as can be."""
+
+    def __init__(self, family: Family) -> None:
+        self._taken: set[int] = set()
+        self._end = NUMBERS[family]
+        self._next = 1
+
+    def take(self) -> int | None:
+        """A number that nobody has; None when there is none left."""
+        number = next(_round_trip(self._next, 1, self._end, self._taken), None)
+        if number is not None:
+            self._taken.add(number)
+            self._next = number + 1
+        return number
+
+    def give_back(self, number: int) -> None:
+        """Somebody does without."""
+        self._taken.discard(number)
+
+    def reserve(self, numbers: Collection[int]) -> None:
+        """These, and no others, are taken."""
+        self._taken = set(numbers)
+        self._next = max(self._taken, default=0) + 1
+
+
+def _round_trip(start: int, first: int, end: int, taken: Collection[int]) -> Iterator[int]:
+    """From ``start`` to ``end`` and then from ``first`` on, without those that are taken."""
+    return (n for n in chain(range(start, end), range(first, min(start, end))) if n not in taken)
