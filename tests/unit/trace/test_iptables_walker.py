@@ -18,7 +18,8 @@ CLIENT = IPAddress("203.0.113.2")
 
 
 def rules(text: str) -> str:
-    return f"*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n{text}COMMIT\n"
+    built_in = ":PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+    return f"*nat\n{built_in}:A - [0:0]\n:B - [0:0]\n{text}COMMIT\n"
 
 
 def packet(port: int = 80) -> Packet:
