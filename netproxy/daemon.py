@@ -62,11 +62,21 @@ class Proxy(Protocol):
 
     def request_full(self) -> None: ...
 
+    def look_again(self) -> None: ...
+
     def sync(self) -> SyncReport: ...
 
     def take_health_news(self) -> Iterable[HealthNews]: ...
 
     def tidy(self) -> bool: ...
+
+
+class Ear(Protocol):
+    """Hears that something may have changed."""
+
+    def fileno(self) -> int: ...
+
+    def drain(self) -> bool: ...
 
 
 class Source(NamedTuple):
@@ -86,6 +96,7 @@ class Daemon:
         source: Tells what there is, and what changes.
         periods: How often to sync.
         drift: Senses others change our rules; None where there is nothing to sense.
+        addresses: Hears this host's addresses change; None where nobody listens.
         settle: What is to be done once the rules of a complete source are in place; returns what
             it did, in words. Tried again after every sync until it works.
         answers_health_checks: Open the Services' healthCheckNodePorts.
@@ -99,6 +110,7 @@ class Daemon:
         *,
         periods: Periods,
         drift: DriftSensor | None = None,
+        addresses: Ear | None = None,
         settle: Callable[[], Sequence[str]] | None = None,
         answers_health_checks: bool = False,
         clock: Clock | None = None,
@@ -106,7 +118,9 @@ class Daemon:
         self._proxy = proxy
         self._source = source
         self._drift = drift
+        self._addresses = addresses
         self._settle = settle
+        self._has_to_look = False
         self._periods = periods
         self._clock = clock or LoopClock()
         self._schedule = SyncSchedule(periods)
@@ -138,11 +152,15 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         self._listen()
+        if self._addresses is not None:
+            loop.add_reader(self._addresses.fileno(), self._hear_of_addresses)
         self._source_task = loop.create_task(self._follow(is_restart=False))
         try:
             await self._runner.run()
         finally:
             self._deafen()
+            if self._addresses is not None:
+                loop.remove_reader(self._addresses.fileno())
             if self._health_ports is not None:
                 self._health_ports.close()
             self._source_task.cancel()
@@ -228,6 +246,13 @@ class Daemon:
             self._has_heard_drift = True
             self._runner.request_full()
 
+    def _hear_of_addresses(self) -> None:
+        """An address came or went, of this node or of a pod's cable."""
+        assert self._addresses is not None
+        if self._addresses.drain():
+            self._has_to_look = True
+            self._runner.request()
+
     def _deafen(self) -> None:
         if self._poll_timer is not None:
             self._poll_timer.cancel()
@@ -303,6 +328,9 @@ class Daemon:
 
     def _sync(self, events: Sequence[Event], *, is_full: bool) -> SyncReport:
         self._proxy.apply_events(events)
+        if self._has_to_look:
+            self._has_to_look = False
+            self._proxy.look_again()
         if is_full:
             self._proxy.request_full()
         return self._proxy.sync()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from netproxy.contracts import Dataplane, FamilyReport, Preview
 from netproxy.core.config import ProxyConfig
 from netproxy.core.health import HealthBook, HealthNews, service_health
-from netproxy.core.resolve import resolve_service
+from netproxy.core.resolve import Locality, resolve_service
 from netproxy.core.rivals import rival_diagnostics
 from netproxy.core.store import Store
 from netproxy.core.surroundings import Addresses, Surroundings, look_around
@@ -77,6 +77,8 @@ class Proxier:
         for family, dataplane in self._dataplanes.items():
             dataplane.configure(config, self._surroundings[family])
         self._health = {family: HealthBook(family) for family in self._dataplanes}
+        self._has_to_look = False
+        """This host's addresses may have changed."""
         self._untold: list[Diagnostic] = []
         """Findings of syncs that failed; the next report has them."""
         self._has_synced = False
@@ -97,7 +99,7 @@ class Proxier:
     @property
     def has_changes(self) -> bool:
         """Whether a sync has anything to look at."""
-        return self._store.has_changes or not self._is_in_step
+        return self._store.has_changes or self._has_to_look or not self._is_in_step
 
     def request_full(self) -> None:
         """Let the next sync read the kernel and compare everything."""
@@ -108,6 +110,10 @@ class Proxier:
     def _is_in_step(self) -> bool:
         """Whether the kernel's state is known in every family; otherwise all is compared."""
         return all(dataplane.is_in_step for dataplane in self._dataplanes.values())
+
+    def look_again(self) -> None:
+        """Let the next sync ask for this host's addresses: they may be others now."""
+        self._has_to_look = True
 
     def sync(self) -> SyncReport:
         """Bring the kernel in step with the objects.
@@ -201,7 +207,9 @@ class Proxier:
         if self._store.is_complete and not self._has_pruned:
             self.request_full()
         self._has_pruned = self._store.is_complete
-        if self._store.take_surroundings_changed() or not self._is_in_step:
+        has_changed = self._store.take_surroundings_changed() or self._has_to_look
+        if has_changed or not self._is_in_step:
+            self._has_to_look = False
             dirty |= self._update_surroundings()
         diagnostics: list[Diagnostic] = []
         for key in sorted(dirty):
@@ -213,11 +221,19 @@ class Proxier:
         dirty: set[ServiceKey] = set()
         for family, dataplane in self._dataplanes.items():
             seen = self._look_around(family)
-            if seen.locality != self._surroundings[family].locality:
-                dirty.update(self._store.services)
+            dirty |= self._concerned(self._surroundings[family].locality, seen.locality)
             self._surroundings[family] = seen
             dataplane.configure(self._config, seen)
         return dirty
+
+    def _concerned(self, before: Locality, now: Locality) -> set[ServiceKey]:
+        """The Services to which it makes a difference where this node stands."""
+        if before == now:
+            return set()
+        services = self._store.services
+        if before._replace(node_ip=now.node_ip) != now:
+            return set(services)
+        return {key for key, service in services.items() if service.source_ranges}
 
     def _recompile_service(self, key: ServiceKey) -> list[Diagnostic]:
         service = self._store.services.get(key)

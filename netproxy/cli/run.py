@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,16 +61,21 @@ def _kernel_daemon(
 ) -> Iterator[Daemon]:
     from netproxy.daemon import Daemon
     from netproxy.dataplanes import in_kernel
+    from netproxy.kernel.addresses import AddressListener
     from netproxy.log import EventLogger
 
     tell = _trace if EventLogger(__name__).is_tracing() else None
-    with in_kernel(config, listen=True, take_over=take_over, tell=tell) as kernel:
-        proxier = _proxier(config, kernel)
+    # Listening begins before the first look, so that nothing is missed in between.
+    with (
+        closing(AddressListener()) as ears,
+        in_kernel(config, listen=True, take_over=take_over, tell=tell) as kernel,
+    ):
         yield Daemon(
-            proxier,
+            _proxier(config, kernel),
             _source(paths),
             periods=periods,
             drift=kernel.drift,
+            addresses=ears,
             settle=kernel.settle,
             answers_health_checks=True,
         )

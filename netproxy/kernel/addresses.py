@@ -6,6 +6,7 @@ than the whole proxy.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from pathlib import Path
@@ -14,7 +15,10 @@ from netproxy.core.surroundings import Addresses
 from netproxy.model.ip import Family, IPAddress, unpack_address
 from netproxy.nft import attributes as nl
 
-_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_RTMGRP_ADDRESSES, _RTMGRP_ROUTES = 0x10 | 0x100, 0x40 | 0x400
+"""Source: linux/rtnetlink.h; each for IPv4 and IPv6."""
 _NLM_F_REQUEST_DUMP = 0x301
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -57,6 +61,51 @@ def primary_address(family: Family) -> IPAddress | None:
 def read_addresses(family: Family) -> Addresses:
     """Both of the above, as a Proxier asks for them."""
     return Addresses(tuple(local_addresses(family)), primary_address(family))
+
+
+class AddressListener:
+    """Hears that addresses of this namespace come and go, or the way to the world changes."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, _RTMGRP_ADDRESSES | _RTMGRP_ROUTES))
+
+    def fileno(self) -> int:
+        """For the event loop: readable when something changed."""
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Take in what was heard; True when it is worth to look at the addresses again."""
+        has_changed = False
+        while True:
+            try:
+                buffer = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return has_changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                has_changed = True  # too much to tell: look
+                continue
+            has_changed = has_changed or _concerns_addresses(buffer)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _concerns_addresses(buffer: bytes) -> bool:
+    """Whether it tells of an address, or of a default route; pods' routes come and go."""
+    offset = 0
+    while offset < len(buffer):
+        length, kind, _, _, _ = _NLMSG.unpack_from(buffer, offset)
+        if kind in (_RTM_NEWADDR, _RTM_DELADDR):
+            return True
+        if kind in (_RTM_NEWROUTE, _RTM_DELROUTE) and buffer[offset + 17] == 0:
+            return True  # rtm_dst_len: a route to everywhere
+        offset += (length + 3) & ~3
+    return False
 
 
 def _dump(family: Family) -> list[tuple[IPAddress, int]]:

@@ -19,6 +19,7 @@ PATIENCE_S = 20.0
 class Daemon:
     """``netproxy run`` in a namespace, watching a directory."""
 
+    node_ip: tuple[str, ...] = ("--node-ip", "192.168.0.2")
     flags: tuple[str, ...] = ()
     """In addition to those that every test wants."""
 
@@ -30,7 +31,7 @@ class Daemon:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "netproxy", "run", "-f", str(self.directory)]
-        command += ["--node-ip", "192.168.0.2", "--log-format", "json", "-v", "4", *self.flags]
+        command += [*self.node_ip, "--log-format", "json", "-v", "4", *self.flags]
         log = self._log.open("w")
         self.process = self.space.call(lambda: subprocess.Popen(command, stderr=log))
         log.close()

@@ -52,6 +52,9 @@ class FakeProxy:
     def apply_events(self, events: Iterable[Event]) -> None:
         self.events += events
 
+    def look_again(self) -> None:
+        self.calls.append("look again")
+
     def request_full(self) -> None:
         self.calls.append("full")
 

@@ -64,9 +64,11 @@ class Program:
         self._make_base()
 
     def configure(self, settings: Settings) -> None:
-        """Take other settings and compile everything again."""
-        self.settings = settings
+        """Take other settings, and compile again what depends on them."""
+        had, self.settings = self.settings, settings
         self._make_base()
+        if _of_services(settings) == _of_services(had):
+            return
         for key, service in list(self._services.items()):
             self._put(key, service.plans)
 
@@ -199,3 +201,8 @@ class Program:
             if where == table and chain in chains:
                 return chains[chain]
         return None
+
+
+def _of_services(settings: Settings) -> Settings:
+    """Settings without those on which only the constant rules depend."""
+    return settings._replace(nodeport_ips=None, accepts_localhost=False, drop_invalid=False)

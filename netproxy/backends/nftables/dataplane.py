@@ -41,10 +41,15 @@ class NftablesDataplane:
         return self.program.endpoints
 
     def configure(self, config: ProxyConfig, seen: Surroundings) -> None:
-        settings = _settings(config, seen)
-        if settings != self.program.settings:
+        settings, had = _settings(config, seen), self.program.settings
+        if settings == had:
+            return
+        new_ips, old_ips = settings.nodeport_ips, had.nodeport_ips
+        if new_ips is None or old_ips is None or settings._replace(nodeport_ips=old_ips) != had:
             self.program.settings = settings
             self.is_in_step = False
+        else:
+            self.program.change_nodeport_ips(new_ips)
 
     def put_service(self, key: ServiceKey, plans: Iterable[ServicePlan]) -> None:
         self.program.put_service(key, plans)

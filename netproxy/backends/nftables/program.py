@@ -8,7 +8,7 @@ put together only to be compared with what the kernel has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.adopt import adopt_fragments
@@ -23,6 +23,7 @@ from netproxy.backends.nftables.layout import (
 )
 from netproxy.backends.nftables.names import parse_class_chain
 from netproxy.core.plan import ServicePlan
+from netproxy.model.ip import IPAddress, pack_address
 from netproxy.model.names import ServiceKey
 from netproxy.nft.diff import data_first, diff_rulesets, put_chain
 from netproxy.nft.elements import pack_index
@@ -103,6 +104,17 @@ class Program:
             new = after.get(port)
             if old.affinity is not None and (new is None or new.affinity is None):
                 self._numbers.give_back(old.affinity.number)
+
+    def change_nodeport_ips(self, wanted: Collection[IPAddress]) -> None:
+        """Accept NodePorts at these addresses from now on; elements, so no rule changes."""
+        had = self.settings.nodeport_ips or ()
+        self.settings = self.settings._replace(nodeport_ips=tuple(wanted))
+        if not self._is_tracking:
+            return
+        for address in set(wanted) - set(had):
+            self._note(names.NODEPORT_IPS, pack_address(address), _ABSENT, None)
+        for address in set(had) - set(wanted):
+            self._note(names.NODEPORT_IPS, pack_address(address), None, _ABSENT)
 
     def take_transaction(self) -> Transaction:
         """Everything that is pending; nothing is pending afterwards."""
