@@ -26,6 +26,20 @@ def _flag(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
     return click.option(*names, envvar=variables, **attributes)
 
 
+def _switch(*names: str, default: bool, **attributes: Any) -> Callable[[_Command], _Command]:
+    """A flag as Go has them: ``--flag``, ``--flag=true``, ``--flag=false``."""
+    word = str(default).lower()
+    return _flag(
+        *names,
+        is_flag=False,
+        flag_value="true",
+        default=word,
+        show_default=True,
+        metavar="[true|false]",
+        **attributes,
+    )
+
+
 _FILENAME = (
     _flag(
         "--filename",
@@ -74,7 +88,7 @@ _PROXY = (
     ),
     _flag("--pod-bridge-interface", metavar="NAME", help="For BridgeInterface."),
     _flag("--pod-interface-name-prefix", metavar="PREFIX", help="For InterfaceNamePrefix."),
-    _flag("--masquerade-all", is_flag=True, help="Masquerade every connection to a Service."),
+    _switch("--masquerade-all", default=False, help="Masquerade every connection to a Service."),
     _flag(
         "--iptables-masquerade-bit",
         "--masquerade-bit",
@@ -98,11 +112,10 @@ _PROXY = (
         metavar="MODE",
         help="What programs the kernel: nftables, or iptables.",
     ),
-    _flag(
-        "--iptables-localhost-nodeports/--no-iptables-localhost-nodeports",
+    _switch(
+        "--iptables-localhost-nodeports",
         "localhost_nodeports",
         default=True,
-        show_default=True,
         help="NodePorts on 127.0.0.0/8, too; iptables mode only.",
     ),
     _flag(

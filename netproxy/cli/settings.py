@@ -40,14 +40,33 @@ def read_proxy_config(flags: Flags) -> ProxyConfig:
         detect_local_mode=mode,
         pod_bridge_interface=flags["pod_bridge_interface"] or "",
         pod_interface_name_prefix=flags["pod_interface_name_prefix"] or "",
-        masquerade_all=flags["masquerade_all"],
+        masquerade_all=read_switch("--masquerade-all", flags["masquerade_all"]),
         masquerade_bit=_read_bit(flags["masquerade_bit"]),
         nodeport_addresses=_read_nodeport_addresses(words),
         nodeport_primary="primary" in words,
-        localhost_nodeports=flags["localhost_nodeports"],
+        localhost_nodeports=read_switch(
+            "--iptables-localhost-nodeports", flags["localhost_nodeports"]
+        ),
         mode=_read_mode(flags["proxy_mode"]),
         iptables_variant=_read_variant(flags["iptables_variant"]),
     )
+
+
+_SWITCHES = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+"""Source: Go, strconv.ParseBool."""
+
+
+def read_switch(setting: str, word: str) -> bool:
+    """Whether a flag is on.
+
+    Raises:
+        ConfigError: the word is neither true nor false.
+    """
+    if word.lower() not in _SWITCHES:
+        raise ConfigError(
+            setting=setting, problem=f"{word!r} is neither true nor false", hint=f"{setting}=true"
+        )
+    return _SWITCHES[word.lower()]
 
 
 def read_periods(flags: Flags) -> Periods:

@@ -43,5 +43,5 @@ def _flags(config: dict[str, Any]) -> list[str]:
     }
     flags = [f"{flag}={','.join(words)}" for flag, words in lists.items() if any(words)]
     if config["localhostNodePorts"] is False:
-        flags.append("--no-iptables-localhost-nodeports")
+        flags.append("--iptables-localhost-nodeports=false")
     return [*flags, "--masquerade-all"] if config["masqueradeAll"] else flags

@@ -118,6 +118,7 @@ def test_a_flag_wins_over_the_environment() -> None:
             "--pod-interface-name-prefix",
             "'cali*' cannot be the name of an interface",
         ),
+        ("--masquerade-all=maybe", "--masquerade-all", "'maybe' is neither true nor false"),
         ("--proxy-mode ipvs", "--proxy-mode", "there is no mode 'ipvs'"),
         ("--iptables-variant x", "--iptables-variant", "there is no variant 'x'"),
         ("--proxy-mode magic", "--proxy-mode", "there is no mode 'magic'"),
