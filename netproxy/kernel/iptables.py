@@ -84,7 +84,7 @@ class IptablesTables:
 
     def read(self) -> Tables:
         """See the contract."""
-        return read_tables(_run([self._save], (), "read", "all tables"))
+        return read_tables(run_program([self._save], (), "read", "all tables"))
 
     def restore(self, change: Restore) -> None:
         """See the contract."""
@@ -99,13 +99,13 @@ class IptablesTables:
         command = [self._restore, "-w", str(_LOCK_WAIT_S), "--noflush"]
         tables = " and ".join([f"table {t.name}" for t in change.tables])
         try:
-            _run(command, self._render(change), "restore", tables)
+            run_program(command, self._render(change), "restore", tables)
         except DataplaneError as error:
             error.hint = error.hint or _line_of(self._render(change), error.message)
             raise
 
 
-def _run(command: list[str], stdin: Iterable[str], operation: str, subject: str) -> str:
+def run_program(command: list[str], stdin: Iterable[str], operation: str, subject: str) -> str:
     """Run one of the programs; returns what it printed.
 
     Raises:
@@ -190,7 +190,7 @@ def installed_variants() -> list[Variant]:
     """The variants that this host has programs of, what the plain names stand for first."""
     found = []
     if shutil.which("iptables-restore"):
-        version = _run(["iptables", "--version"], (), "ask", "iptables for its version")
+        version = run_program(["iptables", "--version"], (), "ask", "iptables for its version")
         kind = "nft" if "nf_tables" in version else "legacy"
         found.append(Variant(kind, is_plain=True))
     for kind in VARIANTS:
@@ -205,7 +205,7 @@ def installed_variants() -> list[Variant]:
 def _has_hint(variant: Variant) -> bool:
     """Whether kubelet or a proxy works with this variant: its chains tell."""
     try:
-        text = _run([variant.program(Family.IPV4, "save")], (), "read", "all tables")
+        text = run_program([variant.program(Family.IPV4, "save")], (), "read", "all tables")
     except (DataplaneError, UnsupportedError):
         return False
     return ":KUBE-" in text
@@ -234,7 +234,7 @@ def _check_access(family: Family, variant: Variant) -> None:
     """Ask for a table: saving alone needs no rights where none was ever used."""
     name = variant.program(family, "")
     try:
-        _run([name, "-w", str(_LOCK_WAIT_S), "-t", "nat", "-S"], (), "read", "table nat")
+        run_program([name, "-w", str(_LOCK_WAIT_S), "-t", "nat", "-S"], (), "read", "table nat")
     except DataplaneError as error:
         if error.errno != errno.EPERM:
             raise
