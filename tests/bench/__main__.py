@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import rows, rows_iptables
+from tests.bench import rows, rows_iptables, world
 from tests.bench.rows import ROOT, Result, Row
 
 ROWS = (*rows.ROWS, *rows_iptables.ROWS)
@@ -100,14 +100,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=f"beginnings of: {names}")
     parser.add_argument("--quick", action="store_true", help="leave out what takes long")
+    parser.add_argument(
+        "--half",
+        action="append",
+        choices=list(world.FEATURES),
+        default=[],
+        help="give every second Service this feature",
+    )
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json")
     options = parser.parse_args()
     try:
         wanted = choose(options.rows, is_quick=options.quick)
     except ValueError as error:
         parser.error(str(error))
+    os.environ[world.HALF] = ",".join(options.half)
     console, notes = Console(), Console(stderr=True)
     where = machine()
+    if options.half:
+        where["half"] = f"{' and '.join(options.half)} on half of the Services"
     results: list[tuple[Row, Result]] = []
     for number, row in enumerate(wanted, 1):
         progress = f"{number}/{len(wanted)} {row.what}"

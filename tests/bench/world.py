@@ -1,7 +1,12 @@
-"""The clusters that are measured: plain Services with endpoints on other nodes, but for one."""
+"""The clusters that are measured: plain Services with endpoints on other nodes, but for one.
+
+Every second Service, numbers 1, 3, 5 and so on, has in addition the features that the environment
+variable ``NETPROXY_BENCH_HALF`` names.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +26,16 @@ CONFIG = ProxyConfig(
     service_cidrs=(parse_prefix("10.96.0.0/12"),),
     families=(Family.IPV4,),
 )
+
+
+HALF = "NETPROXY_BENCH_HALF"
+"""Names of features, with commas between."""
+FEATURES: dict[str, Mapping[str, Any]] = {"affinity": {"sessionAffinity": "ClientIP"}}
+"""What each is in a Service's spec."""
+
+
+def _has(feature: str, number: int) -> bool:
+    return number % 2 == 1 and feature in os.environ.get(HALF, "").split(",")
 
 
 def cluster_ip(number: int) -> IPAddress:
@@ -54,7 +69,10 @@ def cluster(services: int) -> list[Event]:
     port = (ServicePort("http", "TCP", 80),)
     for number in range(services):
         key = ServiceKey("bench", f"s{number}")
-        events.append(Upsert(Service(key, port, (cluster_ip(number),))))
+        service = Service(key, port, (cluster_ip(number),))
+        if _has("affinity", number):
+            service = service._replace(affinity_timeout_s=10800)
+        events.append(Upsert(service))
         events.append(Upsert(slice_of(number)))
     return [*events, Listed()]
 
@@ -63,6 +81,7 @@ def manifests(services: int) -> Iterator[Mapping[str, Any]]:
     """The same as an API server writes it."""
     for number in range(services):
         name = f"s{number}"
+        more = {k: v for f, spec in FEATURES.items() if _has(f, number) for k, v in spec.items()}
         yield {
             "apiVersion": "v1",
             "kind": "Service",
@@ -70,6 +89,7 @@ def manifests(services: int) -> Iterator[Mapping[str, Any]]:
             "spec": {
                 "clusterIP": cluster_ip(number),
                 "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}],
+                **more,
             },
         }
         reached = slice_of(number).endpoints

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import re
+import select
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 import pytest
 
@@ -21,7 +27,8 @@ from netproxy.model.names import ServiceKey
 from netproxy.model.service import Service, ServicePort
 from netproxy.nft.objects import family_word
 from netproxy.proxier import Proxier
-from tests.netns.scenery import Interface
+from tests.netns.packets import has_right_checksums
+from tests.netns.scenery import Interface, drain, open_cable
 from tests.netns.stage import Stage
 from tests.property import strategies as make
 
@@ -246,6 +253,50 @@ def test_who_finds_no_room_in_memory_is_served(node: Node, monkeypatch: pytest.M
     node.put(endpoints=[int(n) for n in "12345" if first[1].address[-1] != n])
     moved = node.connect([1])
     assert moved[1] != first[1]
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["TCP", "UDP"])
+def test_connections_of_processes_have_right_checksums(node: Node, kind: socket.SocketKind) -> None:
+    """Theirs are half done when rules see them, and completed behind these."""
+    node.put()
+    protocol = {socket.SOCK_STREAM: "TCP", socket.SOCK_DGRAM: "UDP"}[kind]
+    node.stage.node.call(lambda: _leave_checksums_to_the_kernel(NODE.name))
+    with node.stage.world.call(lambda: open_cable(NODE.name)) as cable:
+        for _ in range(2):
+            with node.stage.node.call(lambda: socket.socket(_AF[node.family], kind)) as client:
+                client.setblocking(False)
+                with suppress(BlockingIOError):
+                    client.connect((make.address(node.family, 96, 1), PROTOCOLS[protocol]))
+                if kind is socket.SOCK_DGRAM:
+                    client.send(b"hello")
+                assert has_right_checksums(_await_packet(cable, 9000 + PROTOCOLS[protocol]))
+
+
+_AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
+"""Source: linux/sockios.h, linux/ethtool.h."""
+
+
+def _leave_checksums_to_the_kernel(interface: str) -> None:
+    """Let the interface say that it computes none."""
+    value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, 0))
+    request = struct.pack("16sP", interface.encode(), ctypes.addressof(value))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCETHTOOL, request.ljust(40, b"\0"))
+
+
+def _await_packet(cable: socket.socket, port: int) -> bytes:
+    """The next packet that comes out of the node to this port."""
+    while select.select([cable], [], [], PATIENCE_S)[0]:
+        for data in drain(cable):
+            if _port(data) == port:
+                return data
+    raise AssertionError("it did not come out")
+
+
+def _port(data: bytes) -> int:
+    start = (data[0] & 15) * 4 if data[0] >> 4 == 4 else 40
+    return int.from_bytes(data[start + 2 : start + 4], "big")
 
 
 def test_nothing_of_it_stays_after_cleanup(node: Node) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.describe import describe
-from netproxy.backends.nftables.layout import SETS
+from netproxy.backends.nftables.layout import CLIENT, SETS, TICKET
 from netproxy.backends.nftables.names import parse_class_chain
 from netproxy.contracts import Preview, Table
 from netproxy.core.config import ProxyConfig
@@ -23,7 +23,7 @@ from netproxy.errors import DataplaneError
 from netproxy.kernel.nftables import Tables
 from netproxy.model.events import Event, Listed, Reset
 from netproxy.model.ip import Family
-from netproxy.nft.expr import Rule, goto, jump
+from netproxy.nft.expr import DropElement, PutElement, Rule, goto, jump
 from netproxy.nft.fake import FakeTable
 from netproxy.nft.objects import Hook
 from netproxy.nft.transaction import (
@@ -218,6 +218,10 @@ FOREIGN_CHANGES = {
     "endpoint changed": "flush map ip netproxy endpoints; "
     "add element ip netproxy endpoints { 10.96.0.2 . tcp . 80 . 0 : 10.9.9.9 . 1 }",
     "chain added": "add chain ip netproxy mine { type filter hook input priority 5; }",
+    "rules that remember": "flush chain ip netproxy remembered-endpoint",
+    "no memory": "delete table ip netproxy; add table ip netproxy; "
+    "add map ip netproxy affinity-clients { type ipv4_addr : ipv4_addr; }",
+    "ticket deleted": "flush map ip netproxy affinity-endpoints",
     "set added": "add set ip netproxy mine { type ipv4_addr; }",
     "set replaced": "delete table ip netproxy; add table ip netproxy; "
     "add map ip netproxy service-ips { type ipv4_addr : verdict; }",
@@ -302,6 +306,10 @@ _IPS = SETS[names.CLUSTER_IPS]
 _MAP = SETS[names.SERVICE_IPS]
 _MAP_KEY = _KEY + bytes([6, 0, 0, 0, 0, 80, 0, 0])
 _BASE: list[Operation] = [AddTable(), AddChain("c"), AddSet("s", _IPS), AddSet("m", _MAP)]
+_CLIENTS = SETS[names.CLIENTS]
+_STATIC = _CLIENTS._replace(is_dynamic=False, size=0)
+_PUT = AddRule("c", Rule((PutElement("d", CLIENT, TICKET, 60),)))
+_DROP = AddRule("c", Rule((DropElement("d", CLIENT, TICKET),)))
 CASES: dict[str, tuple[list[Operation], int]] = {
     "empty chain": ([*_BASE], 0),
     "no table": ([AddChain("c")], errno.ENOENT),
@@ -338,6 +346,15 @@ CASES: dict[str, tuple[list[Operation], int]] = {
         errno.EBUSY,
     ),
     "delete no chain": ([*_BASE, DeleteChain("d")], errno.ENOENT),
+    "dynamic map": ([*_BASE, AddSet("d", _CLIENTS), _PUT, _DROP], 0),
+    "dynamic map twice": ([*_BASE, AddSet("d", _CLIENTS), AddSet("d", _CLIENTS)], 0),
+    "put into no map": ([*_BASE, _PUT], errno.ENOENT),
+    "put into a static map": ([*_BASE, AddSet("d", _STATIC), _PUT], errno.EOPNOTSUPP),
+    "drop from a static map": ([*_BASE, AddSet("d", _STATIC), _DROP], errno.EOPNOTSUPP),
+    "delete dynamic map in use": (
+        [*_BASE, AddSet("d", _CLIENTS), _PUT, DeleteSet("d")],
+        errno.EBUSY,
+    ),
     "delete set": ([*_BASE, DeleteSet("s")], 0),
     "other hook": (
         [

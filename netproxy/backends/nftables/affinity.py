@@ -25,15 +25,23 @@ NUMBERS = {family: 1 << 8 * DADDR_HEAD_BYTES[family] for family in Family}
 like the unspecified address."""
 
 
-def ticket(number: int, seat: int, family: Family) -> bytes:
-    """The packed ticket.
+def head(number: int, family: Family) -> bytes:
+    """What all tickets of a service port begin with."""
+    return number.to_bytes(DADDR_HEAD_BYTES[family], "big")
 
-    Example:
-        >>> list(ticket(5, 2, Family.IPV4))
-        [0, 5, 0, 2]
-    """
-    head = number.to_bytes(DADDR_HEAD_BYTES[family], "big")
-    return head + seat.to_bytes(address_bytes(family) - len(head), "big")
+
+def tail(seat: int, family: Family) -> bytes:
+    """What all tickets for this seat end with."""
+    tails = _TAILS[family]
+    return tails[seat] if seat < len(tails) else _pack_tail(seat, family)
+
+
+def _pack_tail(seat: int, family: Family) -> bytes:
+    return seat.to_bytes(address_bytes(family) - DADDR_HEAD_BYTES[family], "big")
+
+
+_TAILS = {family: [_pack_tail(seat, family) for seat in range(64)] for family in Family}
+"""Nearly all service ports have fewer endpoints than this."""
 
 
 def number_of(ticket: bytes, family: Family) -> int:
@@ -53,6 +61,8 @@ def take_seats(before: Mapping[bytes, int], wanted: Iterable[bytes]) -> dict[byt
         >>> take_seats({b"a": 0, b"b": 1}, [b"b", b"c"])
         {b'b': 1, b'c': 2}
     """
+    if not before:
+        return {endpoint: seat for seat, endpoint in enumerate(wanted)}
     wanted = list(wanted)
     seats = {endpoint: before[endpoint] for endpoint in wanted if endpoint in before}
     taken = set(seats.values())

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from netproxy.backends.nftables import names
-from netproxy.backends.nftables.affinity import SEATS, take_seats, ticket
+from netproxy.backends.nftables.affinity import SEATS, head, tail, take_seats
 from netproxy.backends.nftables.names import ClassChain, ClassKind
 from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
 from netproxy.model.ip import Family, pack_address
@@ -192,23 +192,23 @@ def with_tickets(
     fragment: Fragment, number: int, seats_before: Mapping[bytes, int], family: Family
 ) -> Fragment:
     """The same with tickets of this number; endpoints keep their seats."""
-    seats = take_seats(seats_before, dict.fromkeys((*fragment.targets, *fragment.local_targets)))
-    tickets = {endpoint: ticket(number, seat, family) for endpoint, seat in seats.items()}
+    targets, local_targets = fragment.targets, fragment.local_targets
+    everybody = dict.fromkeys((*targets, *local_targets)) if local_targets else targets
+    seats = take_seats(seats_before, everybody)
+    first = head(number, family)
+    tickets = tuple([first + tail(seats[endpoint], family) for endpoint in targets])
+    local_tickets = tuple([first + tail(seats[endpoint], family) for endpoint in local_targets])
     suffix = PACKED_PROTOCOLS[fragment.owner.protocol]
-    lists = {placed.is_local: fragment.targets_of(placed) for placed in fragment.placed}
-    maps = {False: names.TICKET_ENDPOINTS, True: names.LOCAL_TICKET_ENDPOINTS}
-    elements = [
-        (maps[is_local], tickets[endpoint] + suffix, endpoint)
-        for is_local, endpoints in lists.items()
-        for endpoint in endpoints
-    ]
-    affinity = Affinity(
-        number,
-        seats,
-        tuple([tickets[endpoint] for endpoint in fragment.targets]),
-        tuple([tickets[endpoint] for endpoint in fragment.local_targets]),
-        tuple(elements),
-    )
+    shown = {placed.is_local for placed in fragment.placed}
+    elements: list[tuple[str, bytes, bytes]] = []
+    if False in shown:
+        where = names.TICKET_ENDPOINTS
+        elements += [(where, t + suffix, e) for t, e in zip(tickets, targets, strict=True)]
+    if True in shown:
+        where = names.LOCAL_TICKET_ENDPOINTS
+        pairs = zip(local_tickets, local_targets, strict=True)
+        elements += [(where, t + suffix, e) for t, e in pairs]
+    affinity = Affinity(number, seats, tickets, local_tickets, tuple(elements))
     return fragment._replace(affinity=affinity)
 
 

@@ -191,6 +191,58 @@ def test_what_has_not_changed_costs_nothing(size: int) -> None:
     assert meter.cost(*everything) == NOTHING
 
 
+STICKY = WEB._replace(affinity_timeout_s=10800)
+OPEN_STICKY = OPEN._replace(affinity_timeout_s=10800)
+
+
+@every_size
+def test_an_endpoint_added_with_affinity(size: int) -> None:
+    meter = Meter(STICKY, _slice(range(size)))
+    # The ticket, and where it leads; the verdict; its chain with five rules.
+    cost = Cost(added=2, replaced=1, chains_and_rules=1 + 5)
+    assert meter.cost(Upsert(_slice(range(size + 1)))) == cost
+
+
+@every_size
+def test_an_endpoint_added_to_three_frontends_with_affinity(size: int) -> None:
+    meter = Meter(OPEN_STICKY, _slice(range(size)))
+    # Three times the ticket, which leads to one place; external frontends have a rule more.
+    cost = Cost(added=4, replaced=3, chains_and_rules=6 + 7 + 7)
+    assert meter.cost(Upsert(_slice(range(size + 1)))) == cost
+
+
+@every_size
+@pytest.mark.parametrize("place", [0, 0.5], ids=["first", "middle"])
+def test_an_endpoint_removed_with_affinity(size: int, place: float) -> None:
+    meter = Meter(STICKY, _slice(range(size)))
+    # The last ticket fills the hole; its own place goes; the ticket of the one that is gone leads
+    # nowhere, and so all that was remembered of it.
+    cost = Cost(replaced=2, deleted=2, chains_and_rules=1 + 5)
+    assert meter.cost(Upsert(_slice(_without(size, int(size * place))))) == cost
+
+
+@every_size
+def test_an_endpoint_exchanged_with_affinity(size: int) -> None:
+    meter = Meter(STICKY, _slice(range(size)))
+    cost = Cost(added=1, replaced=1, deleted=1)
+    assert meter.cost(Upsert(_slice([*_without(size, size // 2), size]))) == cost
+
+
+@every_size
+def test_another_affinity_timeout(size: int) -> None:
+    meter = Meter(STICKY, _slice(range(size)))
+    cost = Cost(replaced=1, chains_and_rules=1 + 5)
+    assert meter.cost(Upsert(STICKY._replace(affinity_timeout_s=60))) == cost
+
+
+@every_size
+def test_what_has_not_changed_costs_nothing_with_affinity(size: int) -> None:
+    meter = Meter(STICKY, _slice(range(size)))
+    assert meter.cost(Upsert(STICKY), Upsert(_slice(list(range(size))[::-1]))) == NOTHING
+    everything = Reset(), Upsert(STICKY), Upsert(_slice(range(size))), Listed()
+    assert meter.cost(*everything) == NOTHING
+
+
 THERE_AND_BACK: dict[str, list[Event]] = {
     "endpoint goes and comes": [
         Upsert(_slice(_without(5, 2))),
