@@ -140,9 +140,43 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return [*events, Listed()]
 
 
-def changes() -> st.SearchStrategy[list[Event]]:
-    """What endpoints do next."""
-    return st.lists(slices(), max_size=4).map(lambda some: [Upsert(one) for one in some])
+@st.composite
+def sticky_services(draw: st.DrawFn, family: Family) -> Service:
+    """A Service with session affinity and every kind of frontend."""
+    return Service(
+        ServiceKey("ns", "a"),
+        (ServicePort("", "TCP", 80, 30080),),
+        (address(family, 96, 1),),
+        (address(family, 9, 1),),
+        (address(family, 9, 2),),
+        internal_policy=draw(policies),
+        external_policy=draw(policies),
+        affinity_timeout_s=10800,
+    )
+
+
+@st.composite
+def slices_of(draw: st.DrawFn, service: Service, family: Family) -> EndpointSlice:
+    """The endpoints that a Service has now: at least one, here or elsewhere."""
+    reached = draw(st.lists(endpoints(family), min_size=1, max_size=4))
+    keeps_one = reached[0]._replace(ready=True)
+    ports = (SlicePort("", "TCP", 8080),)
+    return EndpointSlice(service.key, "s1", family, ports, (keeps_one, *reached[1:]))
+
+
+def calls(service: Service, family: Family) -> st.SearchStrategy[Packet]:
+    """Packets of a few clients to any frontend of a Service."""
+    (port,) = service.ports
+    addresses = (*service.cluster_ips, *service.external_ips, *service.load_balancer_ips)
+    places = [(one, port.port) for one in addresses]
+    places.append((NODE_ADDRESSES[family][0], port.node_port))
+    clients = [(address(family, 1, 1), "veth1"), (OUTSIDE[family], "eth0")]
+    clients.append((NODE_ADDRESSES[family][0], ""))
+    return st.builds(
+        lambda client, place: Packet(client[0], place[0], port.protocol, place[1], client[1]),
+        st.sampled_from(clients),
+        st.sampled_from(places),
+    )
 
 
 @st.composite

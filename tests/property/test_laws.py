@@ -15,7 +15,7 @@ from netproxy.backends.nftables.affinity import number_of
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.core.config import DetectLocalMode, ProxyConfig
 from netproxy.core.oracle import World, judge, service_port_of
-from netproxy.core.packet import Packet
+from netproxy.core.packet import Arrival, Fate, Packet
 from netproxy.core.plan import ServicePlan
 from netproxy.core.resolve import Locality, resolve_service
 from netproxy.core.store import Store
@@ -234,38 +234,88 @@ def test_diff_laws(config: ProxyConfig, one: list[Event], other: list[Event]) ->
 
 
 @pytest.mark.parametrize("family", list(Family))
-@given(data=st.data(), config=make.configs(), history=make.histories(), later=make.changes())
+@given(data=st.data(), config=make.configs(), history=make.histories())
 def test_rules_do_what_the_plans_say(
-    family: Family,
-    data: st.DataObject,
-    config: ProxyConfig,
-    history: list[Event],
-    later: list[Event],
+    family: Family, data: st.DataObject, config: ProxyConfig, history: list[Event]
 ) -> None:
-    node = Node(config)
-    world = World(
-        local_addresses=make.NODE_ADDRESSES[family],
-        nodeport_addresses=make.NODE_ADDRESSES[family][:1],
-        is_from_pod=_detector(config, family),
-        masquerade_all=config.masquerade_all,
-        service_cidrs=config.service_cidrs,
-    )
-    memory: dict[tuple[ServicePortName, IPAddress], tuple[IPAddress, int]] = {}
-    for events, told in ((history, history), (later, history + later)):
-        node.sync(events)
-        plans = _plans(config, told, family)
-        for packet in data.draw(st.lists(make.packets(family), min_size=1, max_size=12)):
-            ruleset = node.tables[family].ruleset
-            on_paper = trace(packet, ruleset, world.local_addresses)
-            assert str(on_paper) == str(judge(packet, plans, world, memory)), packet
-            name = service_port_of(packet, plans, world)
-            if on_paper.arrivals and name is not None:
-                arrival = data.draw(st.sampled_from(sorted(on_paper.arrivals)))
-                ways = journeys(packet, ruleset, world.local_addresses)
-                node.tables[family].remember(
-                    next(way.memory for way in ways if arrival in way.fate.arrivals)
-                )
-                memory[name, packet.source] = arrival.address, arrival.port
+    traffic = Traffic(Node(config), config, family)
+    traffic.sync(history)
+    for packet in data.draw(st.lists(make.packets(family), min_size=1, max_size=12)):
+        traffic.check(packet)
+
+
+@pytest.mark.parametrize("family", list(Family))
+@given(data=st.data(), config=make.configs())
+def test_clients_stay_where_the_plans_say(
+    family: Family, data: st.DataObject, config: ProxyConfig
+) -> None:
+    """Endpoints come and go, the process is restarted, and clients come again by all ways."""
+    service = data.draw(make.sticky_services(family))
+    tables = {each: FakeTable(each) for each in Family}
+    traffic = Traffic(Node(config, tables), config, family)
+    traffic.sync([Upsert(service), Listed()])
+    for _ in range(data.draw(st.integers(1, 4))):
+        traffic.sync([Upsert(data.draw(make.slices_of(service, family)))])
+        if data.draw(st.booleans()):
+            traffic.restart(Node(config, tables))
+        for packet in data.draw(st.lists(make.calls(service, family), min_size=1, max_size=10)):
+            fate = traffic.check(packet)
+            if fate.arrivals:
+                traffic.settle(packet, data.draw(st.sampled_from(sorted(fate.arrivals))))
+
+
+class Traffic:
+    """Packets on paper: the rules are held against the plans, and clients are remembered."""
+
+    def __init__(self, node: Node, config: ProxyConfig, family: Family) -> None:
+        self._node = node
+        self._config = config
+        self._family = family
+        self._told: list[Event] = []
+        self._memory: dict[tuple[ServicePortName, IPAddress], tuple[IPAddress, int]] = {}
+        self._local = make.NODE_ADDRESSES[family]
+        self._world = World(
+            local_addresses=self._local,
+            nodeport_addresses=self._local[:1],
+            is_from_pod=_detector(config, family),
+            masquerade_all=config.masquerade_all,
+            service_cidrs=config.service_cidrs,
+        )
+
+    def sync(self, events: list[Event]) -> None:
+        self._told += events
+        self._node.sync(events)
+        plans = {plan.name: plan for plan in _plans(self._config, self._told, self._family)}
+        for key, place in list(self._memory.items()):
+            plan = plans[key[0]]
+            if place not in [(t.address, t.port) for t in (*plan.targets, *plan.local_targets)]:
+                del self._memory[key]  # who is gone is forgotten, even if it comes back
+
+    def restart(self, newborn: Node) -> None:
+        """Another process takes over."""
+        self._node = newborn
+        newborn.sync(self._told)
+
+    def check(self, packet: Packet) -> Fate:
+        """What becomes of a packet, by the rules; asserts that the plans say the same."""
+        on_paper = trace(packet, self._ruleset, self._local)
+        plans = _plans(self._config, self._told, self._family)
+        assert str(on_paper) == str(judge(packet, plans, self._world, self._memory)), packet
+        return on_paper
+
+    def settle(self, packet: Packet, arrival: Arrival) -> None:
+        """The packet has arrived there."""
+        plans = _plans(self._config, self._told, self._family)
+        name = service_port_of(packet, plans, self._world)
+        assert name is not None
+        self._memory[name, packet.source] = arrival.address, arrival.port
+        ways = journeys(packet, self._ruleset, self._local)
+        memory = next(way.memory for way in ways if arrival in way.fate.arrivals)
+        self._node.tables[self._family].remember(memory)
+
+    @property
+    def _ruleset(self) -> Ruleset:
+        return self._node.tables[self._family].ruleset
 
 
 def _plans(config: ProxyConfig, history: list[Event], family: Family) -> list[ServicePlan]:

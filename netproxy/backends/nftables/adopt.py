@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from netproxy.backends.nftables import names
-from netproxy.backends.nftables.affinity import Numbers, number_of, seat_of
+from netproxy.backends.nftables.affinity import (
+    NOBODY,
+    Numbers,
+    after_restart,
+    number_of,
+    seat_of,
+)
 from netproxy.backends.nftables.compile import Fragment, place_targets, with_tickets
 from netproxy.model.ip import Family
 from netproxy.model.names import ServiceKey
@@ -55,13 +61,13 @@ def adopt_fragments(
             if number is None or number in taken:
                 later.append((ports, port))
                 continue
-            seats = standing.seats.get(number, {})
-            ports[port] = taken[number] = with_tickets(placed, number, seats, standing.family)
+            before = after_restart(standing.seats.get(number, {}))
+            ports[port] = taken[number] = with_tickets(placed, number, before, standing.family)
     numbers.reserve(taken)
     for ports, port in later:
         number = numbers.take()
         assert number is not None, "there were as many before"
-        ports[port] = with_tickets(ports[port], number, {}, standing.family)
+        ports[port] = with_tickets(ports[port], number, NOBODY, standing.family)
 
 
 def _look(actual: Ruleset) -> _Standing:

@@ -6,14 +6,16 @@ the moment before it is rewritten (see ``layout``), and remember (client, servic
 All frontends of a service port have the same tickets, so they share what is remembered.
 
 A ticket leads to an endpoint that the service port has *now*, or nowhere: whatever is remembered
-can be outdated, but not wrong. So nobody has to look for the entries of an endpoint that is gone,
-and numbers may be given again; the seat of an endpoint that left is the last one to be.
+can be outdated, but not wrong. So nobody has to look for the entries of an endpoint that is gone.
+Numbers of those who left are given again as late as can be: whoever remembers them is to get any
+endpoint, not the one that has come instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
+from typing import NamedTuple
 
 from netproxy.model.ip import Family
 from netproxy.nft.expr import DADDR_HEAD_BYTES, address_bytes
@@ -54,23 +56,45 @@ def seat_of(ticket: bytes, family: Family) -> int:
     return int.from_bytes(ticket[DADDR_HEAD_BYTES[family] :], "big")
 
 
-def take_seats(before: Mapping[bytes, int], wanted: Iterable[bytes]) -> dict[bytes, int]:
+_GAP = 1024
+"""So many numbers that a predecessor may have given, of which nothing is known, are left out."""
+
+
+class Seating(NamedTuple):
+    """Who of a service port's endpoints has which seat."""
+
+    seats: Mapping[bytes, int]
+    """By packed endpoint."""
+    next: int
+    """Where to look for a free one."""
+
+
+NOBODY = Seating({}, 0)
+
+
+def take_seats(before: Seating, wanted: Iterable[bytes]) -> Seating:
     """Give every endpoint a seat. Who had one keeps it; others sit down behind the last.
 
     Example:
-        >>> take_seats({b"a": 0, b"b": 1}, [b"b", b"c"])
-        {b'b': 1, b'c': 2}
+        >>> take_seats(Seating({b"a": 0, b"b": 1}, 5), [b"b", b"c"])
+        Seating(seats={b'b': 1, b'c': 5}, next=6)
     """
-    if not before:
-        return {endpoint: seat for seat, endpoint in enumerate(wanted)}
-    wanted = list(wanted)
-    seats = {endpoint: before[endpoint] for endpoint in wanted if endpoint in before}
-    taken = set(seats.values())
-    free = _round_trip(max(before.values(), default=-1) + 1, 0, SEATS, taken)
+    if before is NOBODY:
+        seats = {endpoint: seat for seat, endpoint in enumerate(wanted)}
+        return Seating(seats, len(seats))
+    seats = {endpoint: before.seats[endpoint] for endpoint in wanted if endpoint in before.seats}
+    following = before.next
+    free = _round_trip(following, 0, SEATS, set(seats.values()))
     for endpoint in wanted:
         if endpoint not in seats:
-            seats[endpoint] = next(free)
-    return seats
+            seats[endpoint] = seat = next(free)
+            following = seat + 1
+    return Seating(seats, following)
+
+
+def after_restart(seats: Mapping[bytes, int]) -> Seating:
+    """As a predecessor left it. Some of those who left may have sat behind the last."""
+    return Seating(seats, _behind(seats.values(), SEATS))
 
 
 class Numbers:
@@ -94,9 +118,15 @@ class Numbers:
         self._taken.discard(number)
 
     def reserve(self, numbers: Collection[int]) -> None:
-        """These, and no others, are taken."""
+        """These, and no others, are taken: a predecessor gave them."""
         self._taken = set(numbers)
-        self._next = max(self._taken, default=0) + 1
+        self._next = max(_behind(numbers, self._end), 1)
+
+
+def _behind(taken: Collection[int], end: int) -> int:
+    """A place far enough behind the last that was taken; 0 if that is behind the end."""
+    place = max(taken, default=-_GAP) + _GAP
+    return place if place < end else 0
 
 
 def _round_trip(start: int, first: int, end: int, taken: Collection[int]) -> Iterator[int]:

@@ -7,11 +7,11 @@ keeps its index, and the last one fills a hole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from netproxy.backends.nftables import names
-from netproxy.backends.nftables.affinity import SEATS, head, tail, take_seats
+from netproxy.backends.nftables.affinity import NOBODY, SEATS, Seating, head, tail, take_seats
 from netproxy.backends.nftables.names import ClassChain, ClassKind
 from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
 from netproxy.model.ip import Family, pack_address
@@ -42,8 +42,8 @@ class Affinity(NamedTuple):
 
     number: int
     """The service port's, in its tickets."""
-    seats: Mapping[bytes, int]
-    """Packed endpoint → its number in its ticket."""
+    seating: Seating
+    """The endpoints' numbers in their tickets."""
     tickets: tuple[bytes, ...]
     """The tickets of ``targets``, in their order."""
     local_tickets: tuple[bytes, ...]
@@ -185,16 +185,15 @@ def compile_plan(
     if number is None:
         return fragment
     had = before.affinity if before else None
-    return with_tickets(fragment, number, had.seats if had else {}, plan.family)
+    return with_tickets(fragment, number, had.seating if had else NOBODY, plan.family)
 
 
-def with_tickets(
-    fragment: Fragment, number: int, seats_before: Mapping[bytes, int], family: Family
-) -> Fragment:
+def with_tickets(fragment: Fragment, number: int, before: Seating, family: Family) -> Fragment:
     """The same with tickets of this number; endpoints keep their seats."""
     targets, local_targets = fragment.targets, fragment.local_targets
     everybody = dict.fromkeys((*targets, *local_targets)) if local_targets else targets
-    seats = take_seats(seats_before, everybody)
+    seating = take_seats(before, everybody)
+    seats = seating.seats
     first = head(number, family)
     tickets = tuple([first + tail(seats[endpoint], family) for endpoint in targets])
     local_tickets = tuple([first + tail(seats[endpoint], family) for endpoint in local_targets])
@@ -208,7 +207,7 @@ def with_tickets(
         where = names.LOCAL_TICKET_ENDPOINTS
         pairs = zip(local_tickets, local_targets, strict=True)
         elements += [(where, t + suffix, e) for t, e in pairs]
-    affinity = Affinity(number, seats, tickets, local_tickets, tuple(elements))
+    affinity = Affinity(number, seating, tickets, local_tickets, tuple(elements))
     return fragment._replace(affinity=affinity)
 
 

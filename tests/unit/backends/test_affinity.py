@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from netproxy.backends.nftables import affinity, names
 from netproxy.backends.nftables.affinity import (
+    NOBODY,
     SEATS,
     Numbers,
+    Seating,
+    after_restart,
     head,
     number_of,
     seat_of,
@@ -52,17 +55,32 @@ def test_tickets_can_be_read_by_people() -> None:
 def test_who_has_a_seat_keeps_it_and_nobody_shares_one(
     before: list[bytes], wanted: list[bytes]
 ) -> None:
-    had = take_seats({}, before)
-    seats = take_seats(had, wanted)
+    had = take_seats(NOBODY, before)
+    seats = take_seats(had, wanted).seats
     assert set(seats) == set(wanted)
     assert len(set(seats.values())) == len(wanted)
-    assert all(seats[one] == had[one] for one in wanted if one in had)
+    assert all(seats[one] == had.seats[one] for one in wanted if one in had.seats)
 
 
 def test_a_seat_that_became_free_is_not_given_at_once() -> None:
-    had = take_seats({}, [b"a", b"b", b"c"])
-    assert take_seats(had, [b"a", b"c", b"d"])[b"d"] == 3
-    assert take_seats({b"a": SEATS - 1, b"b": 1}, [b"b", b"c", b"d"]) == {b"b": 1, b"c": 0, b"d": 2}
+    had = take_seats(NOBODY, [b"a", b"b", b"c"])
+    had = take_seats(had, [b"a", b"b"])
+    had = take_seats(had, [b"a", b"b", b"c"])
+    assert had.seats == {b"a": 0, b"b": 1, b"c": 3}
+    full = Seating({b"a": SEATS - 1, b"b": 1}, SEATS)
+    assert take_seats(full, [b"b", b"c", b"d"]).seats == {b"b": 1, b"c": 0, b"d": 2}
+
+
+def test_after_a_restart_the_seats_of_those_who_left_are_left_out() -> None:
+    had = after_restart({b"a": 2})
+    assert take_seats(had, [b"a", b"b"]).seats == {b"a": 2, b"b": 2 + 1024}
+    had = after_restart({b"a": SEATS - 2, b"b": 1})
+    assert take_seats(had, [b"a", b"b", b"c", b"d"]).seats == {
+        b"a": SEATS - 2,
+        b"b": 1,
+        b"c": 0,
+        b"d": 2,
+    }
 
 
 def test_numbers_are_given_again_as_late_as_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +91,7 @@ def test_numbers_are_given_again_as_late_as_can_be(monkeypatch: pytest.MonkeyPat
     numbers.give_back(1)
     assert [numbers.take() for _ in range(3)] == [1, 3, None]
     numbers.reserve({2})
-    assert [numbers.take() for _ in range(3)] == [3, 1, None]
+    assert [numbers.take() for _ in range(3)] == [1, 3, None]
 
 
 def _plan(count: int, timeout_s: int = 10800) -> ServicePlan:
@@ -168,7 +186,7 @@ def test_two_frontends_that_had_one_number_do_not_share_it_afterwards() -> None:
     newborn.put_service(ServiceKey("default", "a"), [both])
     newborn.put_service(ServiceKey("default", "b"), [both._replace(frontends=(other,))])
     newborn.sync(prune=True)
-    assert sorted(map(sorted, _numbers(table.ruleset).values())) == [[1], [2]]
+    assert sorted(map(sorted, _numbers(table.ruleset).values())) == [[1], [1 + 1024]]
 
 
 def test_memory_is_no_part_of_what_is_compared() -> None:
