@@ -41,7 +41,9 @@ def daemon(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Daemon]:
     (directory / "web.yaml").write_text(manifest("web", "10.96.0.1", "10.1.0.1", "10.1.0.2"))
     one = Daemon(netns, directory, tmp_path / "log")
     try:
-        one.wait_for(lambda: "10.96.0.1 . tcp . 80 : goto cluster-2" in one.rules(), "first sync")
+        # The families are programmed one after the other; this is said when both are done.
+        one.wait_for(lambda: any(e["event"] == "sync done" for e in one.events()), "first sync")
+        assert "10.96.0.1 . tcp . 80 : goto cluster-2" in one.rules()
         yield one
     finally:
         one.process.kill()
