@@ -41,8 +41,7 @@ class FakeIptables:
 
     def read(self) -> Tables:
         return {
-            name: TableText(dict(table.chains), table.built_in)
-            for name, table in self.tables.items()
+            name: table._replace(chains=dict(table.chains)) for name, table in self.tables.items()
         }
 
     def restore(self, change: Restore) -> None:
@@ -90,7 +89,7 @@ class FakeIptables:
                 target = words[words.index("-j") + 1] if "-j" in words else "RETURN"
                 _expect(target in chains or target in _VERDICTS, change, f"no chain for: {line}")
         _expect(all(len(chain) < 29 for chain in chains), change, "a chain's name is too long")
-        self.tables[change.name] = TableText(chains, old.built_in)
+        self.tables[change.name] = old._replace(chains=chains)
 
 
 def _expect(condition: bool, change: TableChange, problem: str) -> None:

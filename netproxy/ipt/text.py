@@ -12,6 +12,8 @@ class TableText(NamedTuple):
     """Chain → its rules as whole lines, ``-A CHAIN …``; empty chains included."""
     built_in: frozenset[str]
     """Those that the kernel makes; they have a policy."""
+    refusing: frozenset[str] = frozenset()
+    """Of these, those whose policy is DROP."""
 
 
 Tables = dict[str, TableText]
@@ -28,7 +30,7 @@ def read_tables(text: str) -> Tables:
     """
     tables: Tables = {}
     rules: dict[str, list[str]] = {}
-    built_in: list[str] = []
+    policies: dict[str, str] = {}
     for line in text.splitlines(keepends=True):
         if line.startswith("-A "):
             rules[line[3 : line.index(" ", 3)]].append(line)
@@ -36,11 +38,12 @@ def read_tables(text: str) -> Tables:
             chain, policy, _ = line[1:].split(" ", 2)
             rules[chain] = []
             if policy != "-":
-                built_in.append(chain)
+                policies[chain] = policy
         elif line.startswith("*"):
             name = line[1:].rstrip()
-            rules, built_in = {}, []
+            rules, policies = {}, {}
         elif line.startswith("COMMIT"):
             chains = {chain: "".join(lines) for chain, lines in rules.items()}
-            tables[name] = TableText(chains, frozenset(built_in))
+            refusing = frozenset(chain for chain in policies if policies[chain] == "DROP")
+            tables[name] = TableText(chains, frozenset(policies), refusing)
     return tables

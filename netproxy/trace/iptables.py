@@ -30,6 +30,8 @@ class Journey(NamedTuple):
     memory: Memory
     """What the lists of the match ``recent`` hold afterwards."""
     chance: float
+    rules: int
+    """How many rules it was held against, in the tables nat and filter."""
 
 
 class _State(NamedTuple):
@@ -38,6 +40,7 @@ class _State(NamedTuple):
     packet: Packet
     memory: Memory
     chance: float = 1.0
+    rules: int = 0
     mark: int = 0
     is_translated: bool = False
     is_masqueraded: bool = False
@@ -100,7 +103,12 @@ def journeys(
     local = frozenset(local_addresses)
     walker = _Walker(tables, local)
     for end in walker.walk(_State(packet, memory or {})):
-        yield Journey(_fate(end), end.memory, end.chance)
+        yield Journey(_fate(end), end.memory, end.chance, end.rules)
+
+
+def rules_passed(packet: Packet, tables: Tables, local_addresses: Collection[IPAddress]) -> int:
+    """How many rules a packet is held against, at most. Arguments as for ``trace``."""
+    return max(journey.rules for journey in journeys(packet, tables, local_addresses))
 
 
 def _fate(end: _State) -> Fate:
@@ -147,7 +155,12 @@ class _Walker:
         if table not in self._tables:
             yield state
             return
-        yield from self._chain(table, chain, state._replace(verdict=""), 0)
+        has_refusing_policy = chain in self._tables[table].refusing
+        for after in self._chain(table, chain, state._replace(verdict=""), 0):
+            if has_refusing_policy and not after.verdict:
+                yield after._replace(verdict="DROP")
+            else:
+                yield after
 
     def _chain(self, table: str, chain: str, state: _State, depth: int) -> Iterator[_State]:
         """All states in which a packet leaves a chain."""
@@ -159,38 +172,41 @@ class _Walker:
     def _rules(
         self, table: str, lines: list[str], position: int, state: _State, depth: int
     ) -> Iterator[_State]:
-        while position < len(lines):
-            rule = _read_rule(lines[position])
+        """From one rule of a chain on."""
+        for line in lines[position:]:
+            rule = _read_rule(line)
             position += 1
+            state = state._replace(rules=state.rules + 1)
             if not all(match(state, self._local) for match in rule.matches):
                 continue
-            if rule.probability is not None:
-                missed = state._replace(chance=state.chance * (1 - rule.probability))
-                yield from self._rules(table, lines, position, missed, depth)
-                state = state._replace(chance=state.chance * rule.probability)
-            if rule.recent_set:
-                known = state.memory.get(rule.recent_set, frozenset())
-                remembered = known | {state.packet.source}
-                state = state._replace(memory={**state.memory, rule.recent_set: remembered})
-            if rule.target in self._tables[table].chains:
-                for after in self._chain(table, rule.target, state, depth + 1):
-                    if after.verdict:
-                        yield after
-                    else:
-                        yield from self._rules(table, lines, position, after, depth)
+            chance = 1.0 if rule.probability is None else rule.probability
+            taken = state._replace(chance=state.chance * chance)
+            for after in self._take(table, rule, taken, depth):
+                if after.verdict or rule.target == "RETURN":
+                    yield after
+                else:
+                    yield from self._rules(table, lines, position, after, depth)
+            if rule.probability is None:
                 return
-            if rule.target == "RETURN":
-                break
-            state = _apply(rule, state)
-            if state.verdict:
-                break
+            state = state._replace(chance=state.chance * (1 - chance))
         yield state
+
+    def _take(self, table: str, rule: _Rule, state: _State, depth: int) -> Iterator[_State]:
+        """What a rule does with a packet that it matches."""
+        if rule.recent_set:
+            known = state.memory.get(rule.recent_set, frozenset())
+            remembered = known | {state.packet.source}
+            state = state._replace(memory={**state.memory, rule.recent_set: remembered})
+        if rule.target in self._tables[table].chains:
+            yield from self._chain(table, rule.target, state, depth + 1)
+        else:
+            yield _apply(rule, state)
 
 
 def _apply(rule: _Rule, state: _State) -> _State:
     """After a target that is no chain."""
     match rule.target:
-        case "":
+        case "" | "RETURN":
             return state
         case "ACCEPT" | "DROP" | "REJECT":
             return state._replace(verdict=rule.target)
@@ -208,9 +224,12 @@ def _apply(rule: _Rule, state: _State) -> _State:
             raise ValueError(f"a target that is not known: {rule.target}")
 
 
-_NO_ARGUMENT = {"--reap", "--rsource", "--random-fully"}
-_IGNORED = {"-m", "--comment", "--mode", "--seconds", "--mask", "--nfacct-name", "--reject-with"}
-"""With one argument, and without influence on where the first packet goes."""
+_NO_ARGUMENT = {"--rcheck", "--set", "--reap", "--rsource", "--random-fully"}
+_IGNORED = {
+    *("--reap", "--rsource", "--random-fully", "-m", "--comment", "--mode", "--seconds", "--mask"),
+    *("--nfacct-name", "--reject-with"),
+}
+"""Without influence on where the first packet goes."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -220,22 +239,13 @@ def _read_rule(line: str) -> _Rule:
     Raises:
         ValueError: it has a word that is not known here.
     """
-    words = iter(shlex.split(line)[2:])
     matches: list[_Match] = []
     probability: float | None = None
     recent = recent_set = target = argument = ""
-    negate = False
-    for word in words:
-        if word == "!":
-            negate = True
-            continue
-        if word in _NO_ARGUMENT:
-            continue
+    for word, value, is_negated in _options(line):
         if word in ("--rcheck", "--set"):
             recent = word
-            continue
-        value = next(words)
-        if word == "--probability":
+        elif word == "--probability":
             probability = float(value)
         elif word == "--name" and recent == "--set":
             recent_set = value
@@ -244,17 +254,27 @@ def _read_rule(line: str) -> _Rule:
         elif word in ("--set-xmark", "--to-destination"):
             argument = value
         elif word not in _IGNORED:
-            matches.append(_read_match(word, value, negate=negate))
-        negate = False
+            matches.append(_read_match(word, value, is_negated=is_negated))
     return _Rule(tuple(matches), probability, recent_set, target, argument)
 
 
-def _read_match(word: str, value: str, *, negate: bool) -> _Match:
+def _options(line: str) -> Iterator[tuple[str, str, bool]]:
+    """Each option of a rule with its argument, and whether it is negated."""
+    words = iter(shlex.split(line)[2:])
+    for first in words:
+        is_negated = first == "!"
+        word = next(words, "") if is_negated else first
+        if is_negated and word not in _MATCHES:
+            raise ValueError(f"a negation that is not known: ! {word}")
+        yield word, "" if word in _NO_ARGUMENT else next(words, ""), is_negated
+
+
+def _read_match(word: str, value: str, *, is_negated: bool) -> _Match:
     found = _MATCHES.get(word)
     if found is None:
         raise ValueError(f"a match that is not known: {word} {value}")
     test = found(value)
-    if negate:
+    if is_negated:
         return lambda state, local: not test(state, local)
     return test
 

@@ -30,15 +30,20 @@ every_recording = pytest.mark.parametrize(
 )
 
 
-def play(path: Path, loader: str, without: str = "") -> list[Deviation]:
-    """All flows of a recording's scenario, through its rules, or all but the first such rule."""
+def read_rules(path: Path) -> tuple[str, str]:
+    """A recording's scenario, and its rules as they can be loaded."""
     text = path.read_text()
     # Counters that are kept under names of their own; they have no say in anything.
-    rules = re.sub(r" -m nfacct --nfacct-name +\S+", "", text)
+    return text.split()[2], re.sub(r" -m nfacct --nfacct-name +\S+", "", text)
+
+
+def play(path: Path, loader: str, without: str = "") -> list[Deviation]:
+    """All flows of a recording's scenario, through its rules, or all but the first such rule."""
+    scenario_id, rules = read_rules(path)
     if without:
         rules, count = re.subn(without, "", rules, count=1, flags=re.MULTILINE)
         assert count, "no such rule"
-    scenario = SCENARIOS[text.split()[2]]
+    scenario = SCENARIOS[scenario_id]
     with scenario.stage() as stage:
         stage.node.run(*LOADERS[loader], stdin=rules)
         return find_deviations(stage, scenario.flows)

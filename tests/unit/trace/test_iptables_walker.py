@@ -9,7 +9,7 @@ import pytest
 from netproxy.core.packet import Packet
 from netproxy.ipt.text import read_tables
 from netproxy.model.ip import IPAddress
-from netproxy.trace.iptables import journeys, trace
+from netproxy.trace.iptables import journeys, rules_passed, trace
 from tests.netns.flows import Scenario, read_scenarios
 
 RULES = sorted((Path(__file__).parents[2] / "data" / "rules").glob("iptables-*.txt"))
@@ -43,6 +43,9 @@ def test_packets_through_kube_proxys_rules_fare_as_they_really_did(path: Path) -
         "-A PREROUTING -j TPROXY",
         "-A PREROUTING -m conntrack --ctstate UNTRACKED -j DNAT --to-destination 10.0.0.1:80",
         "-A PREROUTING -m addrtype --dst-type BROADCAST -j DNAT --to-destination 10.0.0.1:80",
+        "-A PREROUTING -m recent ! --rcheck --name A -j DNAT --to-destination 10.0.0.1:80",
+        "-A PREROUTING -g A",
+        "-A PREROUTING -p tcp -f",
     ],
 )
 def test_unknown_words_are_errors(rule: str) -> None:
@@ -95,3 +98,38 @@ def test_whom_recent_remembers_goes_where_it_went() -> None:
     assert str(trace(packet(), tables, [], first["10.0.0.1:80"])) == "10.0.0.1:80"
     other = packet()._replace(source=IPAddress("203.0.113.3"))
     assert str(trace(other, tables, [], first["10.0.0.1:80"])) == "10.0.0.1:80, 10.0.0.2:80"
+
+
+def test_a_policy_is_for_those_whom_no_rule_took() -> None:
+    text = (
+        "*filter\n:FORWARD DROP [0:0]\n:A - [0:0]\n"
+        "-A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT\n-A FORWARD -j A\n"
+        "-A A -p tcp -m tcp --dport 81 -j RETURN\n-A A -p tcp -m tcp --dport 82 -j ACCEPT\n"
+        "-A FORWARD -p tcp -m tcp --dport 83 -j RETURN\n"
+        "-A FORWARD -p tcp -m tcp --dport 83 -j ACCEPT\nCOMMIT\n"
+    )
+    tables = read_tables(text)
+    fates = [str(trace(packet(port), tables, [])) for port in range(80, 85)]
+    assert fates == ["accept", "drop", "accept", "drop", "drop"]
+
+
+def test_every_rule_that_is_looked_at_is_counted() -> None:
+    text = (
+        "-A PREROUTING -p udp -j A\n-A PREROUTING -p tcp -j A\n-A PREROUTING -j B\n"
+        "-A A -m statistic --mode random --probability 0.5 -j RETURN\n-A A -j B\n"
+        "-A B -p udp -j RETURN\n"
+    )
+    tables = read_tables(rules(text))
+    counts = sorted(journey.rules for journey in journeys(packet(), tables, []))
+    assert counts == [5, 7]
+    assert rules_passed(packet(), tables, []) == 7
+
+
+def test_a_thousand_choices_are_not_too_many() -> None:
+    lines = [
+        f"-A A -m statistic --mode random --probability {1 / left:.11f} -j B\n"
+        for left in range(3000, 1, -1)
+    ]
+    lines += ["-A A -j B\n", "-A B -p tcp -m tcp -j DNAT --to-destination 10.0.0.1:80\n"]
+    text = "".join(["-A PREROUTING -j A\n", *lines])
+    assert rules_passed(packet(), read_tables(rules(text)), []) == 1 + 3000 + 1
