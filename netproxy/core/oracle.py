@@ -85,7 +85,15 @@ def _find(
     return None
 
 
+def _is_shut_out(packet: Packet, plan: ServicePlan, frontend: Frontend) -> bool:
+    """Whether the source ranges of a load balancer keep the packet out."""
+    is_limited = frontend.kind is FrontendKind.LOAD_BALANCER_IP and bool(plan.source_ranges)
+    return is_limited and not any(each.contains(packet.source) for each in plan.source_ranges)
+
+
 def _judge_frontend(packet: Packet, plan: ServicePlan, frontend: Frontend, world: World) -> Fate:
+    if _is_shut_out(packet, plan, frontend):
+        return Fate(FateKind.DROP)
     from_pod = world.is_from_pod is not None and world.is_from_pod(packet)
     from_node = packet.source in world.local_addresses
     if frontend.has_short_circuit and from_pod:

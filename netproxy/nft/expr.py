@@ -84,11 +84,13 @@ class MatchMark(NamedTuple):
 
 
 class InSet(NamedTuple):
-    """Go on only if the concatenation of the keys is an element of the set."""
+    """Go on only if the concatenation of the keys is an element of the set, or in one."""
 
     keys: tuple[Load, ...]
     set: str
     negate: bool = False
+    is_interval: bool = False
+    """The set's elements are ranges. Nft writes such a lookup with one expression more."""
 
 
 class VerdictMap(NamedTuple):

@@ -55,6 +55,9 @@ class SetSpec(NamedTuple):
     and no comparison sees them."""
     size: int = 0
     """How many elements a dynamic set may have."""
+    is_interval: bool = False
+    """The last field of each key is a range. Such an element's key is stored as two: all fields
+    with the first value of the range, then all with the last one. Ranges must not overlap."""
 
     @property
     def has_typeof(self) -> bool:
@@ -66,6 +69,12 @@ Data = bytes | Verdict | None
 """Value of an element: packed bytes in a data map, a verdict in a verdict map, None in a set."""
 
 Elements = dict[bytes, Data]
+
+
+def halves(key: bytes) -> tuple[bytes, bytes]:
+    """First and last key of a range: what the key of an interval set's element is made of."""
+    middle = len(key) // 2
+    return key[:middle], key[middle:]
 
 
 class Ruleset(NamedTuple):

@@ -29,8 +29,9 @@ from netproxy.nft.expr import (
     Statement,
     Verdict,
     VerdictMap,
+    address_bytes,
 )
-from netproxy.nft.objects import Data, Hook, SetKind, SetSpec, family_word
+from netproxy.nft.objects import Data, Hook, SetKind, SetSpec, family_word, halves
 
 _TYPE_WORDS = {Key.L4PROTO: "inet_proto", Key.DPORT: "inet_service", Key.IIFNAME: "ifname"}
 _PRIORITY_WORDS = {
@@ -131,6 +132,8 @@ def hook_text(hook: Hook) -> str:
 def set_type_text(spec: SetSpec, family: Family) -> str:
     """The line of a set or map that says what its elements are."""
     limits = f"; size {spec.size}; flags dynamic,timeout" if spec.is_dynamic else ""
+    if spec.is_interval:
+        limits = "; flags interval"
     return _type_text(spec, family) + limits
 
 
@@ -162,6 +165,8 @@ def set_word(spec: SetSpec) -> str:
 
 def element_text(spec: SetSpec, key: bytes, data: Data, family: Family) -> str:
     """One element, as it stands between the braces."""
+    if spec.is_interval:
+        return _range_text(spec, key, family)
     left = " . ".join(unpack_fields(spec.key, key, family))
     match data:
         case None:
@@ -170,3 +175,14 @@ def element_text(spec: SetSpec, key: bytes, data: Data, family: Family) -> str:
             return f"{left} : {verdict_text(data)}"
         case bytes():
             return f"{left} : " + " . ".join(unpack_fields(spec.data, data, family))
+
+
+def _range_text(spec: SetSpec, key: bytes, family: Family) -> str:
+    """An interval set's element; its last field is a network, and nft writes it as one."""
+    first, last = halves(key)
+    *fields, network = unpack_fields(spec.key, first, family)
+    size = address_bytes(family)
+    ends = int.from_bytes(first[-size:], "big"), int.from_bytes(last[-size:], "big")
+    host_bits = (ends[0] ^ ends[1]).bit_length()
+    length = f"/{size * 8 - host_bits}" if host_bits else ""
+    return " . ".join([*fields, network + length])

@@ -7,14 +7,23 @@ fixed parts are built once per set and value shape, and an element costs one con
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from netproxy.model.ip import Family
 from netproxy.nft import attributes as nl
-from netproxy.nft.expr import ADDRESSES_HEAD, Key, Load, Numgen, Rule, Verdict, key_bytes
+from netproxy.nft.expr import (
+    ADDRESSES_HEAD,
+    Key,
+    Load,
+    Numgen,
+    Rule,
+    Verdict,
+    key_bytes,
+    load_bytes,
+)
 from netproxy.nft.lower import lower_rule, verdict_data
-from netproxy.nft.objects import HOOK_NUMBERS, Data, SetKind, SetSpec
+from netproxy.nft.objects import HOOK_NUMBERS, Data, SetKind, SetSpec, halves
 from netproxy.nft.transaction import (
     AddChain,
     AddElements,
@@ -117,13 +126,13 @@ class _Encoder:
     ) -> Iterator[Message]:
         """The messages of one operation."""
         match operation:
-            case AddElements(set=name, items=items):
-                yield from self._elements(nl.MSG_NEWSETELEM, name, items, index)
-            case DeleteElements(set=name, items=items):
+            case AddElements(set=name, spec=spec, items=items):
+                yield from self._elements(nl.MSG_NEWSETELEM, name, spec, items, index)
+            case DeleteElements(set=name, spec=spec, items=items):
                 keys = [(key, None) for key, _ in items]
-                yield from self._elements(nl.MSG_DELSETELEM, name, keys, index)
-            case ReplaceElements(set=name, items=items):
-                yield from self._replace(name, items, index)
+                yield from self._elements(nl.MSG_DELSETELEM, name, spec, keys, index)
+            case ReplaceElements():
+                yield from self._replace(operation, index)
             case AddTable():
                 body = nl.text(nl.TABLE_NAME, self.table)
                 yield Message(nl.MSG_NEWTABLE, NLM_F_CREATE, body, index)
@@ -177,36 +186,46 @@ class _Encoder:
         # An id is obligatory; the elements that follow in the same batch use the name instead.
         return names + b"".join(parts) + nl.u32(nl.SET_ID, 1)
 
-    def _replace(
-        self, name: str, items: Sequence[tuple[bytes, Data, Data]], index: int
-    ) -> Iterator[Message]:
+    def _replace(self, operation: ReplaceElements, index: int) -> Iterator[Message]:
+        name, spec, items = operation
         # Small pieces, so that taking out and putting back stay close together.
         for start in range(0, len(items), 256):
             piece = items[start : start + 256]
             keys: list[tuple[bytes, Data]] = [(key, None) for key, _, _ in piece]
             new: list[tuple[bytes, Data]] = [(key, data) for key, _, data in piece]
-            for message in self._elements(nl.MSG_DELSETELEM, name, keys, index):
+            for message in self._elements(nl.MSG_DELSETELEM, name, spec, keys, index):
                 yield message._replace(first_item=start)
-            for message in self._elements(nl.MSG_NEWSETELEM, name, new, index):
+            for message in self._elements(nl.MSG_NEWSETELEM, name, spec, new, index):
                 yield message._replace(first_item=start, is_glued=True)
 
     def _elements(
-        self, kind: int, name: str, items: Sequence[tuple[bytes, Data]], index: int
+        self,
+        kind: int,
+        name: str,
+        spec: SetSpec,
+        items: Sequence[tuple[bytes, Data]],
+        index: int,
     ) -> Iterator[Message]:
         flags = NLM_F_CREATE if kind == nl.MSG_NEWSETELEM else 0
         prefix = nl.text(nl.ELEMENTS_TABLE, self.table) + nl.text(nl.ELEMENTS_SET, name)
         first = 0
-        for count, blob in _element_lists(items):
+        encode_all = _encode_ranges if spec.is_interval else _encode_elements
+        for count, blob in _element_lists(items, encode_all):
             head = _ATTRIBUTE.pack(4 + len(blob), nl.ELEMENTS_LIST)
             yield Message(kind, flags, prefix + head + blob, index, first)
             first += count
 
 
-def _element_lists(items: Sequence[tuple[bytes, Data]]) -> Iterator[tuple[int, bytes]]:
+_Items = Sequence[tuple[bytes, Data]]
+
+
+def _element_lists(
+    items: _Items, encode_all: Callable[[_Items], list[bytes]]
+) -> Iterator[tuple[int, bytes]]:
     """Encoded elements in lists that fit one attribute each, with their counts."""
     if not items:
         return
-    encoded = _encode_elements(items)
+    encoded = encode_all(items)
     longest = max(map(len, encoded)) if isinstance(items[0][1], Verdict) else len(encoded[0])
     per_message = _MAX_LIST // longest
     for start in range(0, len(encoded), per_message):
@@ -230,6 +249,17 @@ def _encode_elements(items: Sequence[tuple[bytes, Data]]) -> list[bytes]:
         head = _element_head(key_length, 0)
         return [head + key + padding for key, _ in items]
     return _encode_verdict_elements(items, key_length, padding)
+
+
+def _encode_ranges(items: _Items) -> list[bytes]:
+    """Elements of an interval set: a key, and a key where the range ends."""
+    encoded = []
+    for key, _ in items:
+        first, last = halves(key)
+        begin = nl.nested(nl.ELEMENT_KEY, nl.attribute(nl.DATA_VALUE, first))
+        end = nl.nested(nl.ELEMENT_KEY_END, nl.attribute(nl.DATA_VALUE, last))
+        encoded.append(nl.nested(nl.LIST_ELEMENT, begin, end))
+    return encoded
 
 
 def _encode_verdict_elements(
@@ -270,6 +300,8 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
     pack = struct.Struct(">I").pack
     attributes = []
     flags = nl.SET_FLAG_MAP if spec.kind is not SetKind.SET else 0
+    if spec.is_interval:
+        flags |= nl.SET_FLAG_INTERVAL | nl.SET_FLAG_CONCAT
     if spec.is_dynamic:
         flags |= nl.SET_FLAG_TIMEOUT | nl.SET_FLAG_EVAL
     if flags:
@@ -283,6 +315,10 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
         attributes.append((nl.SET_DATA_TYPE, pack(_TYPE_VERDICT)))
     if spec.size:
         attributes.append((nl.SET_DESC, nl.u32(nl.SET_DESC_SIZE, spec.size)))
+    if spec.is_interval:
+        lengths = [nl.u32(nl.SET_FIELD_LEN, load_bytes(load, family)) for load in spec.key]
+        fields = [nl.nested(nl.LIST_ELEMENT, length) for length in lengths]
+        attributes.append((nl.SET_DESC, nl.nested(nl.SET_DESC_CONCAT, *fields)))
     attributes.append((nl.SET_USERDATA, _set_userdata(spec, family)))
     return attributes
 

@@ -37,10 +37,11 @@ from netproxy.nft.expr import (
     Verdict,
     VerdictKind,
     VerdictMap,
+    address_bytes,
     load_bytes,
     padded,
 )
-from netproxy.nft.objects import Chain, Data, Ruleset
+from netproxy.nft.objects import Chain, Data, Ruleset, halves
 
 _LOCAL, _UNICAST = 2, 1
 """Source: RTN_LOCAL, RTN_UNICAST, linux/rtnetlink.h."""
@@ -131,41 +132,46 @@ class _Walker:
         from_node = not packet.interface
         memory = {name: self._ruleset.elements[name] for name in self._dynamic}
         start = _State(packet, packet.destination, memory)
-        for state in self._hook(start, "output" if from_node else "prerouting", "nat"):
+        for state in self._hook(start, "output" if from_node else "prerouting"):
             if isinstance(state, _Refused):
                 yield state
                 continue
             goes_in = state.packet.destination in self._local
-            if from_node:
-                hooks = ["output"] + (["input"] if goes_in else [])
+            hooks = ["input"] if goes_in else [] if from_node else ["forward"]
+            if from_node or not goes_in:
+                hooks.append("postrouting")
+            yield from self._onward(state, hooks)
+
+    def _onward(self, state: _State, hooks: list[str]) -> Iterator[_Outcome]:
+        if not hooks:
+            yield state
+            return
+        for outcome in self._hook(state, hooks[0]):
+            if isinstance(outcome, _Refused):
+                yield outcome
             else:
-                hooks = ["input"] if goes_in else ["forward"]
-            yield from self._filter_and_leave(state, hooks, leaves=from_node or not goes_in)
+                yield from self._onward(outcome, hooks[1:])
 
-    def _filter_and_leave(
-        self, state: _State, hooks: list[str], *, leaves: bool
-    ) -> Iterator[_Outcome]:
-        outcome: _Outcome = state
-        for hook in hooks:
-            if isinstance(outcome, _State):
-                outcome = next(iter(self._hook(outcome, hook, "filter")))
-        if isinstance(outcome, _State) and leaves:
-            yield from self._hook(outcome, "postrouting", "nat")
-        else:
-            yield outcome
-
-    def _hook(self, state: _State, hook: str, kind: str) -> Iterator[_Outcome]:
-        chains = [
-            chain
+    def _hook(self, state: _State, hook: str) -> Iterator[_Outcome]:
+        """Through the base chains of a hook, in the order of their priorities."""
+        at_hook = [
+            (chain.hook.priority, chain)
             for chain in self._ruleset.chains.values()
-            if chain.hook is not None and (chain.hook.hook, chain.hook.type) == (hook, kind)
+            if chain.hook is not None and chain.hook.hook == hook
         ]
-        assert len(chains) <= 1, "one base chain of a type per hook"
+        yield from self._base_chains(
+            [chain for _, chain in sorted(at_hook, key=lambda one: one[0])], state
+        )
+
+    def _base_chains(self, chains: list[Chain], state: _State) -> Iterator[_Outcome]:
         if not chains:
             yield state
             return
         for outcome, _ in self._chain(chains[0], state, 0):
-            yield outcome
+            if isinstance(outcome, _Refused):
+                yield outcome
+            else:
+                yield from self._base_chains(chains[1:], outcome)
 
     def _chain(self, chain: Chain, state: _State, depth: int) -> Iterator[tuple[_Outcome, bool]]:
         """(outcome, whether it is final) of a chain; False: continue after the jump."""
@@ -307,10 +313,20 @@ class _Walker:
                 return state.is_translated
             case MatchMark(bits=bits):
                 return bool(state.mark & bits)
-            case InSet(keys=keys, set=name, negate=negate):
+            case InSet(keys=keys, set=name, negate=negate, is_interval=False):
                 return (self._key(keys, state, 0) in self._ruleset.elements[name]) != negate
+            case InSet(keys=keys, set=name, negate=negate):
+                return self._is_in_range(self._key(keys, state, 0), name) != negate
             case _:
                 raise AssertionError(statement)
+
+    def _is_in_range(self, key: bytes, name: str) -> bool:
+        """Whether a key is in an interval set: equal, but for its last field, which is in range."""
+        head = len(key) - address_bytes(self._ruleset.family)
+        return any(
+            first[:head] == key[:head] and first <= key <= last
+            for first, last in map(halves, self._ruleset.elements[name])
+        )
 
     def _equals(self, key: Key, value: int | str, state: _State) -> bool:
         if isinstance(value, str):

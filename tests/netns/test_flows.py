@@ -7,18 +7,6 @@ import pytest
 from tests.netns.adapter import program_objects
 from tests.netns.flows import Scenario, find_deviations, read_scenarios
 
-KNOWN_DEVIATIONS = {
-    # loadBalancerSourceRanges have no effect yet.
-    "nftables/TestLoadBalancer/0": {
-        "blocked external to LB1",
-        "blocked external to LB2",
-        "pod to LB1 (blocked by LoadBalancerSourceRanges)",
-        "pod to LB2 (blocked by LoadBalancerSourceRanges)",
-    },
-}
-"""By scenario: flows that fare differently. One that is mended must leave this list."""
-
-
 IPTABLES = read_scenarios("iptables")
 
 
@@ -39,5 +27,4 @@ def test_packets_go_where_the_reference_sends_them(scenario: Scenario) -> None:
     with scenario.stage() as stage:
         program_objects(stage.node, scenario.objects, scenario.config)
         deviations = find_deviations(stage, scenario.flows)
-        seen = {each.flow.name for each in deviations}
-        assert seen == KNOWN_DEVIATIONS.get(scenario.id, set()), "\n".join(map(str, deviations))
+        assert not deviations, "\n".join(map(str, deviations))

@@ -54,6 +54,14 @@ def slice_ports(draw: st.DrawFn) -> SlicePort:
     return SlicePort(name, protocol, draw(st.sampled_from([8080, 5353])))
 
 
+_RANGES = (
+    *("203.0.113.0/25", "203.0.113.0/28", "203.0.113.4/30", "10.1.0.0/31", "10.1.0.2/32"),
+    *("192.168.0.0/24", "2001:db8:7::/64", "2001:db8:7::7/128", "fd00:1::/127", "2001:db8::/32"),
+)
+source_ranges = st.lists(st.sampled_from(_RANGES).map(parse_prefix), max_size=3)
+"""They overlap, and let some clients in; none at all lets everybody in."""
+
+
 @st.composite
 def services(draw: st.DrawFn) -> Service:
     """A Service; different ones claim the same addresses and ports now and then."""
@@ -77,6 +85,7 @@ def services(draw: st.DrawFn) -> Service:
         load_balancer_ips=tuple(external[1:]),
         internal_policy=draw(policies),
         external_policy=draw(policies),
+        source_ranges=tuple(draw(source_ranges)),
         affinity_timeout_s=draw(st.sampled_from([0, 0, 10800, 1])),
         creation_timestamp=draw(
             st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])
@@ -270,6 +279,9 @@ def fixed_history() -> list[Event]:
         service = Service(key, ports, ips, outside, internal_policy=policy, external_policy=policy)
         if policy is TrafficPolicy.LOCAL:
             service = service._replace(affinity_timeout_s=10800)
+            ranges = tuple(map(parse_prefix, ["203.0.113.0/25", "203.0.113.0/28", "2001:db8::/32"]))
+            lb = tuple(address(f, 9, 8) for f in Family)
+            service = service._replace(load_balancer_ips=lb, source_ranges=ranges)
         events.append(Upsert(service))
         for family in Family:
             reached = (

@@ -6,6 +6,8 @@ from netproxy.backends.nftables import names
 from netproxy.backends.nftables.names import ClassChain, ClassKind, parse_class_chain
 
 DESCRIPTIONS = {
+    names.ALLOWED_SOURCES: "Who may use a load balancer's address: frontend . sources.",
+    names.FIREWALLED_IPS: "Load balancers' addresses that only some sources may use.",
     names.CLUSTER_IPS: "Every ClusterIP, so that connections to its other ports can be refused.",
     names.NODEPORT_IPS: "Addresses of this node that accept NodePorts.",
     names.HAIRPIN: "Endpoints on this node, as source and destination: a pod that reached itself.",
@@ -31,6 +33,9 @@ DESCRIPTIONS = {
     names.REMEMBERED: "Session affinity: to the endpoint of the ticket that the client has.",
     names.REMEMBERED_LOCAL: "The same for policy Local.",
     names.REJECT: "Verdict maps cannot hold a reject, so they lead here.",
+    names.SOURCE_RANGES: "Clients that a Service does not want.",
+    names.FILTER_PREROUTING: "Packets that arrive here, still with the destination they came with.",
+    names.FILTER_OUTPUT_PRE_DNAT: "The same for packets of this node's own processes.",
     names.SERVICES: "First packet of a connection: is its destination a Service?",
     names.NO_ENDPOINTS: "Still addressed to a frontend: nobody took it.",
     names.UNKNOWN_CLUSTER_IPS: "Service addresses that lead nowhere.",

@@ -2,6 +2,8 @@
 
 A packet's way through it, first packet of a connection:
 
+    filter-prerouting-pre-dnat / filter-output-pre-dnat → source-ranges: may this client use the
+        load balancer's address? If not, drop
     nat-prerouting / nat-output → services: is the destination a frontend?  → its class chain:
         mark for masquerading if need be, pick a random index, rewrite the destination
         (with session affinity: the endpoint that the client had, see ``_remembered``)
@@ -45,7 +47,7 @@ from netproxy.nft.expr import (
 )
 from netproxy.nft.objects import Chain, Elements, Hook, SetKind, SetSpec
 
-DSTNAT, FILTER, SRCNAT = -100, 0, 100
+PRE_DNAT, DSTNAT, FILTER, SRCNAT = -110, -100, 0, 100
 """Source: nft(8), standard priority names."""
 
 FRONTEND: tuple[Load, ...] = (Key.DADDR, Key.L4PROTO, Key.DPORT)
@@ -61,7 +63,11 @@ entries by default; others are served without being remembered."""
 _ANY_INDEX = Numgen(2)
 """A map's declaration needs some modulus; the type is that of any."""
 
+ALLOWED: tuple[Load, ...] = (*FRONTEND, Key.SADDR)
+
 SETS: dict[str, SetSpec] = {
+    names.ALLOWED_SOURCES: SetSpec(SetKind.SET, ALLOWED, is_interval=True),
+    names.FIREWALLED_IPS: SetSpec(SetKind.SET, FRONTEND),
     names.CLUSTER_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
     names.NODEPORT_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
     names.HAIRPIN: SetSpec(SetKind.SET, (Key.SADDR, *FRONTEND)),
@@ -112,6 +118,9 @@ def base_chains(settings: Settings) -> dict[str, Chain]:
     """All chains but the class chains, in an order in which each refers only to earlier ones."""
     return {
         names.REJECT: Chain((Rule((Reject(),)),)),
+        names.SOURCE_RANGES: Chain(_source_ranges()),
+        names.FILTER_PREROUTING: Chain(_filter_early(), Hook("filter", "prerouting", PRE_DNAT)),
+        names.FILTER_OUTPUT_PRE_DNAT: Chain(_filter_early(), Hook("filter", "output", PRE_DNAT)),
         names.SERVICES: Chain(_services(settings)),
         names.REMEMBERED: Chain(_remembered(names.TICKET_ENDPOINTS)),
         names.REMEMBERED_LOCAL: Chain(_remembered(names.LOCAL_TICKET_ENDPOINTS)),
@@ -134,6 +143,17 @@ def base_elements(settings: Settings) -> dict[str, Elements]:
     """The elements that belong to no service."""
     accepting = settings.nodeport_ips or ()
     return {names.NODEPORT_IPS: {pack_address(address): None for address in accepting}}
+
+
+def _filter_early() -> tuple[Rule, ...]:
+    return (Rule((MatchNewConnection(), jump(names.SOURCE_RANGES))),)
+
+
+def _source_ranges() -> tuple[Rule, ...]:
+    """Before translation, so that the destination is still the load balancer's address."""
+    is_firewalled = InSet(FRONTEND, names.FIREWALLED_IPS)
+    is_outside = InSet(ALLOWED, names.ALLOWED_SOURCES, negate=True, is_interval=True)
+    return (Rule((is_firewalled, is_outside, DROP), "not in loadBalancerSourceRanges"),)
 
 
 def _services(settings: Settings) -> tuple[Rule, ...]:

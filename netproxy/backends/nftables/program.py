@@ -332,6 +332,10 @@ def _element_operations(pending: dict[str, dict[bytes, _Change]]) -> list[Operat
                 deleted.append((key, old))  # type: ignore[arg-type]
             elif old != new:
                 replaced.append((key, old, new))  # type: ignore[arg-type]
+        if spec.is_interval and deleted:
+            # Out before others go in, which might overlap.
+            puts.append(DeleteElements(name, spec, deleted))
+            deleted = []
         if added:
             puts.append(AddElements(name, spec, added))
         if replaced:

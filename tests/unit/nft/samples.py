@@ -42,6 +42,7 @@ SPECS = {
     "frontends": SetSpec(SetKind.SET, FRONTEND),
     "ports": SetSpec(SetKind.SET, (Key.DPORT,)),
     "interfaces": SetSpec(SetKind.SET, (Key.IIFNAME,)),
+    "ranges": SetSpec(SetKind.SET, (*FRONTEND, Key.SADDR), is_interval=True),
     "services": SetSpec(SetKind.VERDICT_MAP, FRONTEND),
     "node-ports": SetSpec(SetKind.VERDICT_MAP, (Key.L4PROTO, Key.DPORT)),
     "endpoints": SetSpec(SetKind.DATA_MAP, (*FRONTEND, Numgen(2)), TARGET),
@@ -98,6 +99,16 @@ ADDRESSED: list[tuple[Family, Statement, str]] = [
     (V6, MatchPrefix(Key.DADDR, parse_prefix("fd00::1/128"), True), "ip6 daddr != fd00::1"),
     (V4, InSet((Key.DADDR,), "addresses"), "ip daddr @addresses"),
     (V6, InSet((Key.DADDR,), "addresses", negate=True), "ip6 daddr != @addresses"),
+    (
+        V4,
+        InSet((*FRONTEND, Key.SADDR), "ranges", is_interval=True),
+        "ip daddr . meta l4proto . th dport . ip saddr @ranges",
+    ),
+    (
+        V6,
+        InSet((*FRONTEND, Key.SADDR), "ranges", negate=True, is_interval=True),
+        "ip6 daddr . meta l4proto . th dport . ip6 saddr != @ranges",
+    ),
     (
         V4,
         VerdictMap(FRONTEND, "services"),
