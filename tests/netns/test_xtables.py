@@ -161,8 +161,9 @@ def test_each_namespace_and_family_has_its_own_rules(variant: str, reader: Reade
         assert jumps == ["KUBE-SERVICES", *loaded], "what has changed since is seen"
 
 
-@pytest.mark.parametrize("reader", [reader for _, reader in READERS if reader is LibraryTables])
-def test_a_thousand_questions_leave_nothing_behind(netns: NetworkNamespace, reader: Reader) -> None:
+@pytest.mark.parametrize("reader", [reader for kind, reader in READERS if kind == "legacy"])
+def test_many_questions_leave_nothing_behind(netns: NetworkNamespace, reader: Reader) -> None:
+    questions = 1000 if reader is LibraryTables else 50  # for each of which a program is started
     load(netns, "legacy", Family.IPV4)
     many = "".join(f"-A A -s 10.0.{n // 250}.{n % 250} -j ACCEPT\n" for n in range(1000))
     netns.run("iptables-legacy-restore", "--noflush", stdin=f"*filter\n{many}COMMIT\n")
@@ -176,7 +177,7 @@ def test_a_thousand_questions_leave_nothing_behind(netns: NetworkNamespace, read
 
     netns.call(ask)
     before, memory = count_descriptors(), resident_kilobytes()
-    for _ in range(1000):
+    for _ in range(questions):
         assert netns.call(ask) == 1003 + 6
     assert count_descriptors() == before
     assert resident_kilobytes() < memory + 20_000, "one table not freed is a hundred kilobytes"
