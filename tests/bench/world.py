@@ -15,7 +15,7 @@ from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.events import Event, Listed, Upsert
 from netproxy.model.ip import Family, IPAddress, parse_prefix
 from netproxy.model.names import ServiceKey
-from netproxy.model.service import Service, ServicePort
+from netproxy.model.service import Service, ServicePort, TrafficPolicy
 
 ENDPOINTS = 5
 NODE = "node-1"
@@ -30,8 +30,13 @@ CONFIG = ProxyConfig(
 
 HALF = "NETPROXY_BENCH_HALF"
 """Names of features, with commas between."""
-FEATURES: dict[str, Mapping[str, Any]] = {"affinity": {"sessionAffinity": "ClientIP"}}
-"""What each is in a Service's spec."""
+_RANGES = ("198.51.100.0/24", "203.0.113.0/25")
+FEATURES: dict[str, Mapping[str, Any]] = {
+    "affinity": {"sessionAffinity": "ClientIP"},
+    "policies": {"internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local"},
+    "ranges": {"type": "LoadBalancer", "loadBalancerSourceRanges": list(_RANGES)},
+}
+"""What each is in a Service's spec; with the last, it also has a load balancer's address."""
 
 
 def _has(feature: str, number: int) -> bool:
@@ -41,6 +46,11 @@ def _has(feature: str, number: int) -> bool:
 def cluster_ip(number: int) -> IPAddress:
     """The address of Service ``number``."""
     return IPAddress(f"10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}")
+
+
+def load_balancer_ip(number: int) -> IPAddress:
+    """Where a load balancer answers for Service ``number``."""
+    return IPAddress(f"172.{16 + (number >> 16)}.{number >> 8 & 255}.{number & 255}")
 
 
 def pod_ip(number: int) -> IPAddress:
@@ -72,6 +82,13 @@ def cluster(services: int) -> list[Event]:
         service = Service(key, port, (cluster_ip(number),))
         if _has("affinity", number):
             service = service._replace(affinity_timeout_s=10800)
+        if _has("policies", number):
+            local = TrafficPolicy.LOCAL
+            service = service._replace(internal_policy=local, external_policy=local)
+        if _has("ranges", number):
+            ranges = tuple(map(parse_prefix, _RANGES))
+            balancers = (load_balancer_ip(number),)
+            service = service._replace(load_balancer_ips=balancers, source_ranges=ranges)
         events.append(Upsert(service))
         events.append(Upsert(slice_of(number)))
     return [*events, Listed()]
@@ -90,6 +107,11 @@ def manifests(services: int) -> Iterator[Mapping[str, Any]]:
                 "clusterIP": cluster_ip(number),
                 "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}],
                 **more,
+            },
+            "status": {
+                "loadBalancer": {"ingress": [{"ip": load_balancer_ip(number)}]}
+                if _has("ranges", number)
+                else {}
             },
         }
         reached = slice_of(number).endpoints
