@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from netproxy.core.config import ProxyConfig
+from netproxy.core.conntrack import Sweep
 from netproxy.core.plan import ServicePlan
 from netproxy.core.surroundings import Surroundings
 from netproxy.ipt.change import Restore
@@ -78,6 +79,18 @@ class DriftSensor(Protocol):
 
         Raises:
             DataplaneError: nothing can be heard any more.
+        """
+        ...
+
+
+class Flows(Protocol):
+    """The connections that the kernel remembers."""
+
+    def forget(self, sweep: Sweep) -> int:
+        """Forget connections of UDP that lead astray; returns how many.
+
+        Raises:
+            DataplaneError: the kernel refused; some may have been forgotten.
         """
         ...
 

@@ -136,6 +136,7 @@ class Daemon:
         self._said: set[Diagnostic] = set()
         self._last_error = ""
         self._last_settle_error = ""
+        self._last_flow_error = ""
         self._has_synced = False
         self._is_listed = False
         self._has_heard_drift = False
@@ -344,6 +345,7 @@ class Daemon:
             log.info("sync works again", failures=self._schedule.failures)
             self._last_error = ""
         self._say_diagnostics(report.diagnostics)
+        self._say_flow_trouble(report.flow_trouble)
         if is_repair and report.changed:
             log.warning("another program changed our tables, repaired")
         say = log.info if report.changed or not self._has_synced else log.debug
@@ -354,9 +356,21 @@ class Daemon:
             services=report.services,
             endpoints=report.endpoints,
             operations=sum(each.operations for each in report.families),
+            forgotten_flows=report.forgotten_flows,
             compile_ms=report.compile_ms,
             kernel_ms=report.kernel_ms,
         )
+
+    def _say_flow_trouble(self, trouble: DataplaneError | None) -> None:
+        """The rules are right all the same; the connections are looked at again soon."""
+        if trouble is None:
+            self._last_flow_error = ""
+            return
+        say = log.debug if trouble.message == self._last_flow_error else log.warning
+        self._last_flow_error = trouble.message
+        say("stale connections stay", error=trouble.message, hint=trouble.hint)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._periods.retry_limit_s, self._runner.request)
 
     def _say_failure(self, error: NetproxyError) -> None:
         """Once per distinct message: a failure repeats until somebody does something."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from netproxy import leftovers
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.names import TABLE
-from netproxy.contracts import Dataplane, DriftSensor, Preview, Table
+from netproxy.contracts import Dataplane, DriftSensor, Flows, Preview, Table
 from netproxy.core.config import ProxyConfig, ProxyMode
 from netproxy.core.surroundings import accepts_localhost
 from netproxy.ipt.change import Restore
@@ -37,6 +37,7 @@ class Dataplanes:
         drift: Senses drift; None when nobody asked for that.
         close: Gives back what they hold open.
         settle: What is to be done once their rules are in place; returns what it did, in words.
+        flows: The kernel's connections; None on paper.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Dataplanes:
         drift: DriftSensor | None = None,
         close: Callable[[], None] = lambda: None,
         settle: Callable[[], list[str]] = list,
+        flows: Flows | None = None,
     ) -> None:
         self.by_family = by_family
         self.drift = drift
         self.close = close
         self.settle = settle
+        self.flows = flows
 
     def __enter__(self) -> Dataplanes:
         return self
@@ -80,6 +83,7 @@ def in_kernel(
     """
     if config.mode is ProxyMode.IPTABLES:
         return _iptables_in_kernel(config, listen=listen, take_over=take_over, tell=tell)
+    from netproxy.kernel.conntrack import KernelFlows
     from netproxy.kernel.nftables import Tables
 
     kernel = Tables(TABLE, config.families, listen=listen)
@@ -89,6 +93,7 @@ def in_kernel(
         kernel.listener,
         kernel.close,
         lambda: leftovers.remove_all(leftovers.of_others(config)) if take_over else [],
+        KernelFlows(),
     )
 
 
@@ -97,6 +102,7 @@ def _iptables_in_kernel(
 ) -> Dataplanes:
     from netproxy.backends.iptables.dataplane import iptables_dataplanes
     from netproxy.kernel import sysctl
+    from netproxy.kernel.conntrack import KernelFlows
     from netproxy.kernel.iptables import choose_variant, open_guard, open_tables
     from netproxy.render.environment import fill_in
     from netproxy.render.iptables import restore_pieces
@@ -119,6 +125,7 @@ def _iptables_in_kernel(
         guard,
         guard.close if guard else lambda: None,
         settle,
+        KernelFlows(),
     )
 
 

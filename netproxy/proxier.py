@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from netproxy.contracts import Dataplane, FamilyReport, Preview
+from netproxy.contracts import Dataplane, FamilyReport, Flows, Preview
 from netproxy.core.config import ProxyConfig
+from netproxy.core.conntrack import FlowBook, udp_servers
 from netproxy.core.health import HealthBook, HealthNews, service_health
 from netproxy.core.resolve import Locality, resolve_service
 from netproxy.core.rivals import rival_diagnostics
@@ -37,6 +38,10 @@ class SyncReport(NamedTuple):
     kernel_ms: float
     diagnostics: tuple[Diagnostic, ...] = ()
     """Findings about objects that only their combination shows, such as rival frontends."""
+    forgotten_flows: int = 0
+    """Connections of UDP that led to endpoints that are gone."""
+    flow_trouble: DataplaneError | None = None
+    """Such connections could not be removed; the next sync tries again."""
     is_complete: bool = True
     """False while a source could not read everything, so that leftovers may have to stay."""
 
@@ -61,6 +66,7 @@ class Proxier:
         config: The operator's settings.
         dataplanes: Carry plans out, per family; a family without one is not proxied.
         read_addresses: Tells this host's addresses; asked again at every full sync.
+        flows: The kernel's connections, from which stale ones of UDP are removed; None: they stay.
     """
 
     def __init__(
@@ -68,15 +74,20 @@ class Proxier:
         config: ProxyConfig,
         dataplanes: Mapping[Family, Dataplane],
         read_addresses: AddressReader = no_addresses,
+        flows: Flows | None = None,
     ) -> None:
         self._config = config
         self._dataplanes = dict(dataplanes)
         self._read_addresses = read_addresses
         self._store = Store(config.node_name)
+        self._addresses: dict[Family, Addresses] = {}
+        """This host's, as they were when they were last looked at."""
         self._surroundings = {family: self._look_around(family) for family in self._dataplanes}
         for family, dataplane in self._dataplanes.items():
             dataplane.configure(config, self._surroundings[family])
         self._health = {family: HealthBook(family) for family in self._dataplanes}
+        self._flows = flows
+        self._flow_books = {family: FlowBook(family) for family in self._dataplanes if flows}
         self._has_to_look = False
         """This host's addresses may have changed."""
         self._untold: list[Diagnostic] = []
@@ -131,15 +142,21 @@ class Proxier:
         full = not self._is_in_step
         compile_s = time.perf_counter() - started
         reports = []
+        forgotten = 0
         refusal: DataplaneError | None = None
+        flow_trouble: DataplaneError | None = None
         for family, dataplane in self._dataplanes.items():
             # The families are independent: trouble in one must not make the other wait.
             try:
                 reports.append(dataplane.sync(prune=self._store.is_complete))
             except DataplaneError as error:
                 refusal = refusal or error
-            else:
-                self._health[family].settle(self._surroundings[family].nodeport_ips)
+                continue
+            self._health[family].settle(self._surroundings[family].nodeport_ips)
+            try:
+                forgotten += self._forget_flows(family)
+            except DataplaneError as error:
+                flow_trouble = error
         self._has_synced = True
         if refusal is not None:
             raise refusal
@@ -154,7 +171,24 @@ class Proxier:
             kernel_ms=(elapsed - compile_s) * 1000,
             is_complete=self._store.is_complete,
             diagnostics=diagnostics,
+            forgotten_flows=forgotten,
+            flow_trouble=flow_trouble,
         )
+
+    def _forget_flows(self, family: Family) -> int:
+        """After the rules are right: connections that only the old ones would have made."""
+        book = self._flow_books.get(family)
+        if book is None or self._flows is None:
+            return 0
+        accepting = self._surroundings[family].nodeport_ips
+        sweep = book.take(self._addresses[family].local if accepting is None else accepting)
+        if sweep is None:
+            return 0
+        try:
+            return self._flows.forget(sweep)
+        except DataplaneError:
+            book.put_back(sweep)
+            raise
 
     def take_health_news(self) -> list[HealthNews]:
         """What load balancers are to hear that they were not told yet.
@@ -192,13 +226,13 @@ class Proxier:
         return sum(each.tidy() for each in in_step) > 0
 
     def _look_around(self, family: Family) -> Surroundings:
-        addresses = self._read_addresses(family)
+        self._addresses[family] = self._read_addresses(family)
         return look_around(
             self._config,
             family,
             node=self._store.node,
             service_cidrs=self._store.service_cidrs,
-            addresses=addresses,
+            addresses=self._addresses[family],
         )
 
     def _recompile(self) -> list[Diagnostic]:
@@ -240,6 +274,8 @@ class Proxier:
         if service is None:
             for family, dataplane in self._dataplanes.items():
                 dataplane.put_service(key, ())
+                if self._flow_books:
+                    self._flow_books[family].note(key, {})
                 self._health[family].note(key, None)
             return []
         lost = self._store.lost_frontends(service)
@@ -247,6 +283,9 @@ class Proxier:
         for family, dataplane in self._dataplanes.items():
             locality = self._surroundings[family].locality
             dataplane.put_service(key, resolve_service(service, slices, locality, (family,), lost))
+            if self._flow_books:
+                served = udp_servers(service, slices, family, lost)
+                self._flow_books[family].note(key, served)
             health = service_health(service, slices, locality.node_name, family)
             self._health[family].note(key, health)
         return rival_diagnostics(service, lost) if lost else []

@@ -132,7 +132,7 @@ class _Pass:
                 manifests = self._read(say)
                 if _has_nothing(manifests):
                     return self._refuse()
-                proxier = Proxier(self._config, kernel.by_family, read_addresses)
+                proxier = Proxier(self._config, kernel.by_family, read_addresses, kernel.flows)
                 proxier.apply_events(_events(manifests))
                 say("computing")
                 report = proxier.sync()

@@ -99,7 +99,7 @@ def _proxier(config: ProxyConfig, dataplanes: Dataplanes) -> Proxier:
     from netproxy.kernel.addresses import read_addresses
     from netproxy.proxier import Proxier
 
-    return Proxier(config, dataplanes.by_family, read_addresses)
+    return Proxier(config, dataplanes.by_family, read_addresses, dataplanes.flows)
 
 
 def _source(paths: Sequence[str]) -> Source:

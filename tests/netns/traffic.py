@@ -40,6 +40,8 @@ class World:
         addresses = [f"{pod}/16" for pod in PODS]
         self._connect(self.pods, "pod0", "10.180.255.254/16", addresses, "10.180.255.254")
         self.node.run("ip", "addr", "add", f"{NODE_IP}/32", "dev", "lo")
+        # A router has somewhere to send everything, or packets would not get as far as the rules.
+        self.node.run("ip", "route", "add", "default", "dev", "pod0")
         for pod in PODS:
             self._stack.enter_context(EchoServer(self.pods, pod, PORT))
         return self
