@@ -296,7 +296,8 @@ class Traffic:
 
     def restart(self, newborn: Node) -> None:
         """Another process takes over. It does not know whom its predecessor had forgotten, and may
-        give the seat of an endpoint that is gone to another one: its clients then go there."""
+        give the seat of an endpoint that is gone to another one: its clients then go there.
+        """
         self._uncertain |= self._forgotten
         self._node = newborn
         newborn.sync(self._told)
