@@ -6,6 +6,7 @@ Not here: which endpoints are usable (``topology``), who wins a contested fronte
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from netproxy.core.plan import Action, Frontend, FrontendKey, FrontendKind, ServicePlan
@@ -120,17 +121,30 @@ def _source_ranges(
     the load balancer's addresses: a packet of the node to an address that is bound to one of its
     interfaces has that very address as its source.
     """
-    ranges = list(dict.fromkeys(r for r in service.source_ranges if r.family is family))
-    if any(r.length == 0 for r in ranges):
-        return ()
-    if locality.node_ip and any(r.contains(locality.node_ip) for r in ranges):
-        length = 32 if family is Family.IPV4 else 128
-        ranges += [
-            Prefix(address, length)
-            for kind, address, _ in frontends
-            if kind is FrontendKind.LOAD_BALANCER_IP
-        ]
-    return tuple(ranges)
+    ranges, lets_node_in = _ranges_of(service.source_ranges, family, locality.node_ip)
+    if not lets_node_in:
+        return ranges
+    length = 32 if family is Family.IPV4 else 128
+    own = [
+        Prefix(address, length)
+        for kind, address, _ in frontends
+        if kind is FrontendKind.LOAD_BALANCER_IP
+    ]
+    return (*ranges, *own)
+
+
+@lru_cache(maxsize=1024)
+def _ranges_of(
+    ranges: tuple[Prefix, ...], family: Family, node_ip: IPAddress
+) -> tuple[tuple[Prefix, ...], bool]:
+    """Those of the family, none if they let everybody in; whether the node is in them.
+
+    Many Services have the same ones.
+    """
+    mine = tuple(dict.fromkeys([r for r in ranges if r.family is family]))
+    if any(r.length == 0 for r in mine):
+        return (), False
+    return mine, bool(node_ip) and any(r.contains(node_ip) for r in mine)
 
 
 # Members of an enum cost fifteen times as much to reach by way of the class.
