@@ -293,7 +293,7 @@ class Daemon:
         finally:
             self._freshness.finished(ok=is_ok)
             # Also after a failure: one family may have been synced.
-            await self._follow_health()
+            self._follow_health()
         self._say_success(report, is_repair=is_repair)
         if self._drift is not None:
             self._hear()  # it may have been deaf meanwhile
@@ -301,12 +301,12 @@ class Daemon:
             await self._settle_down()
         return Outcome(ok=True, full=report.full)
 
-    async def _follow_health(self) -> None:
+    def _follow_health(self) -> None:
         if self._health_ports is None:
             return
         try:
             for news in self._proxy.take_health_news():
-                await self._health_ports.update(news)
+                self._health_ports.update(news)
         except Exception as error:  # noqa: BLE001 - rules matter more than what is said about them
             _log_crash("health checks crashed", error)
 

@@ -56,7 +56,7 @@ class HealthPorts:
         """Tried again with all news."""
         self._visitors: Visitors | None = None
 
-    async def update(self, news: HealthNews) -> None:
+    def update(self, news: HealthNews) -> None:
         """Open, close and answer as the news say; try again what failed before."""
         family = news.family
         addresses = news.addresses or (_ALL[family],)
@@ -67,10 +67,10 @@ class HealthPorts:
             to_open |= {place for place in self._servers if place.family is family}
             # A port is free on a new address only after it was given back on the old ones.
             for place in to_open:
-                await self._servers[place].listen([])
+                self._servers[place].listen([])
         to_open |= {place for place in self._troubles if place.family is family}
         for place in sorted(to_open, key=lambda place: place.service):
-            self._note(place, await self._servers[place].listen(addresses))
+            self._note(place, self._servers[place].listen(addresses))
 
     def close(self) -> None:
         """Give all ports back."""

@@ -29,6 +29,8 @@ MOST_CONNECTIONS = 256
 LONGEST_LINE = 4096
 """Of a request's first line and of each header, in bytes."""
 _BACKLOG = 64
+_PAUSE_S = 1.0
+"""Before asking for connections again, after the system had no more to give."""
 
 
 class Visitors:
@@ -76,11 +78,14 @@ class _Door(web.Server):
         )
         self._visitors = visitors
         self._inside: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._is_closed = False
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         self._inside[handler] = transport
         self._visitors.came(transport)
+        if self._is_closed:
+            transport.abort()
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
@@ -90,10 +95,52 @@ class _Door(web.Server):
         if transport is not None:
             self._visitors.went(transport)
 
-    def throw_out(self) -> None:
-        """Close all connections, whatever they are at."""
+    def close(self) -> None:
+        """Close all connections, whatever they are at, and those that are on their way in."""
+        self._is_closed = True
         for transport in self._inside.values():
             transport.abort()
+
+
+class _Listener:
+    """Accepts connections on one address.
+
+    asyncio's own server forgets a connection that it has accepted when it is closed before it has
+    looked at it; the client then waits until the garbage collector comes by. Seen with 3.11.
+    """
+
+    def __init__(self, sock: socket.socket, door: _Door) -> None:
+        self._sock = sock
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._arrivals: set[asyncio.Task[object]] = set()
+        self._resume()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:  # no file descriptors left, or no memory: ask again when there may be
+            self._loop.remove_reader(self._sock.fileno())
+            self._pause = self._loop.call_later(_PAUSE_S, self._resume)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._door, connection))
+        self._arrivals.add(task)
+        task.add_done_callback(self._arrivals.discard)
 
 
 class HealthServer:
@@ -111,9 +158,9 @@ class HealthServer:
         self.health = health
         self._is_proxy_healthy = is_proxy_healthy
         self._door = _Door(self._answer, visitors)
-        self._listeners: dict[IPAddress, asyncio.Server] = {}
+        self._listeners: dict[IPAddress, _Listener] = {}
 
-    async def listen(self, addresses: Collection[IPAddress]) -> dict[IPAddress, OSError]:
+    def listen(self, addresses: Collection[IPAddress]) -> dict[IPAddress, OSError]:
         """Listen on exactly these addresses; returns those on which it was not possible."""
         for address in [each for each in self._listeners if each not in addresses]:
             self._listeners.pop(address).close()
@@ -121,7 +168,7 @@ class HealthServer:
         for address in addresses:
             if address not in self._listeners:
                 try:
-                    self._listeners[address] = await self._listen_on(address)
+                    self._listeners[address] = self._listen_on(address)
                 except OSError as error:
                     failures[address] = error
         return failures
@@ -131,9 +178,9 @@ class HealthServer:
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
-        self._door.throw_out()
+        self._door.close()
 
-    async def _listen_on(self, address: IPAddress) -> asyncio.Server:
+    def _listen_on(self, address: IPAddress) -> _Listener:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -142,11 +189,12 @@ class HealthServer:
             if family is socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((address, self.health.port))
-            loop = asyncio.get_running_loop()
-            return await loop.create_server(self._door, sock=sock, backlog=_BACKLOG)
-        except BaseException:
+            sock.listen(_BACKLOG)
+        except OSError:
             sock.close()
             raise
+        sock.setblocking(False)
+        return _Listener(sock, self._door)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:  # noqa: ARG002 - any will do
         answer = health_answer(self.health, is_proxy_healthy=self._is_proxy_healthy())

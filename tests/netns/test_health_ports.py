@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -71,9 +73,9 @@ class Node:
         self.is_healthy = True
         self.ports = HealthPorts(lambda: self.is_healthy, self.said.append)
 
-    async def hear(self, *all_news: HealthNews) -> None:
+    def hear(self, *all_news: HealthNews) -> None:
         for each in all_news:
-            await self.ports.update(each)
+            self.ports.update(each)
 
 
 Play = Callable[[Callable[[Node], Awaitable[None]]], None]
@@ -97,9 +99,9 @@ def play(netns: NetworkNamespace) -> Play:
 
 def test_answers_in_both_families(play: Play) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 2)))
+        node.hear(news(ServiceHealth(WEB, PORT, 2)))
         assert not await is_open(HOME6), "one family's server is not the other's"
-        await node.hear(news(ServiceHealth(WEB, PORT, 1), family=Family.IPV6))
+        node.hear(news(ServiceHealth(WEB, PORT, 1), family=Family.IPV6))
         four, six = await ask(), await ask(HOME6)
         assert (four.status, six.status) == (200, 200)
         assert four.headers["X-Load-Balancing-Endpoint-Weight"] == "2"
@@ -129,7 +131,7 @@ def test_answers_in_both_families(play: Play) -> None:
 )
 def test_any_path_and_any_method(play: Play, request_: bytes) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
         reply = await ask(request=request_)
         assert reply.status == 200
         assert json.loads(reply.body)["localEndpoints"] == 1
@@ -139,7 +141,7 @@ def test_any_path_and_any_method(play: Play, request_: bytes) -> None:
 
 def test_head_has_the_headers_and_no_body(play: Play) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 0)))
+        node.hear(news(ServiceHealth(WEB, PORT, 0)))
         reply = await ask(request=b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert reply.status == 503
         assert reply.headers["X-Load-Balancing-Endpoint-Weight"] == "0"
@@ -163,7 +165,7 @@ def test_nonsense_is_refused_without_a_word_in_the_log(
     play: Play, request_: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
         try:
             reply = await ask(request=request_)
         except ConnectionResetError:
@@ -178,17 +180,17 @@ def test_nonsense_is_refused_without_a_word_in_the_log(
 
 def test_follows_the_news(play: Play) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
-        await node.hear(news(ServiceHealth(WEB, PORT, 0)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT, 0)))
         assert (await ask()).status == 503
-        await node.hear(news(ServiceHealth(WEB, PORT + 1, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT + 1, 1)))
         assert not await is_open()
         assert (await ask(port=PORT + 1)).status == 200
         node.is_healthy = False
         reply = await ask(port=PORT + 1)
         assert reply.status == 503
         assert json.loads(reply.body)["serviceProxyHealthy"] is False
-        await node.hear(news(gone=(WEB,)))
+        node.hear(news(gone=(WEB,)))
         assert not await is_open(port=PORT + 1)
         assert node.said == []
 
@@ -197,11 +199,11 @@ def test_follows_the_news(play: Play) -> None:
 
 def test_a_port_goes_from_one_service_to_another_and_two_change_places(play: Play) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
-        await node.hear(news(ServiceHealth(DB, PORT, 2), gone=(WEB,)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(DB, PORT, 2), gone=(WEB,)))
         assert json.loads((await ask()).body)["service"]["name"] == "db"
-        await node.hear(news(ServiceHealth(WEB, PORT + 1, 1)))
-        await node.hear(news(ServiceHealth(DB, PORT + 1, 1), ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT + 1, 1)))
+        node.hear(news(ServiceHealth(DB, PORT + 1, 1), ServiceHealth(WEB, PORT, 1)))
         assert json.loads((await ask()).body)["service"]["name"] == "web"
         assert json.loads((await ask(port=PORT + 1)).body)["service"]["name"] == "db"
         assert node.said == []
@@ -212,15 +214,15 @@ def test_a_port_goes_from_one_service_to_another_and_two_change_places(play: Pla
 def test_listens_where_nodeports_are_accepted_and_follows(play: Play) -> None:
     async def scene(node: Node) -> None:
         web = ServiceHealth(WEB, PORT, 1)
-        await node.hear(news(web, addresses=(OTHER,)))
+        node.hear(news(web, addresses=(OTHER,)))
         assert (await is_open(OTHER), await is_open(HOME)) == (True, False)
-        await node.hear(news(addresses=(HOME, OTHER)))
+        node.hear(news(addresses=(HOME, OTHER)))
         assert (await is_open(OTHER), await is_open(HOME)) == (True, True)
-        await node.hear(news(addresses=(HOME,)))
+        node.hear(news(addresses=(HOME,)))
         assert (await is_open(OTHER), await is_open(HOME)) == (False, True)
-        await node.hear(news())
+        node.hear(news())
         assert (await is_open(OTHER), await is_open(HOME)) == (True, True)
-        await node.hear(news(addresses=(HOME6,), family=Family.IPV6))
+        node.hear(news(addresses=(HOME6,), family=Family.IPV6))
         assert (await is_open(OTHER), await is_open(HOME)) == (True, True)
         assert node.said == []
 
@@ -230,11 +232,11 @@ def test_listens_where_nodeports_are_accepted_and_follows(play: Play) -> None:
 def test_an_address_that_is_not_there_yet_does_not_keep_others_closed(play: Play) -> None:
     async def scene(node: Node) -> None:
         absent = IPAddress("192.0.2.7")
-        await node.hear(news(ServiceHealth(WEB, PORT, 1), addresses=(absent, HOME)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1), addresses=(absent, HOME)))
         assert await is_open(HOME)
         (said,) = node.said
         assert said[:4] == (WEB, PORT, absent, "Cannot assign requested address")
-        await node.hear(news(addresses=(HOME,)))
+        node.hear(news(addresses=(HOME,)))
         assert node.said == [said], "what is no longer wanted is neither trouble nor its end"
 
     play(scene)
@@ -243,12 +245,12 @@ def test_an_address_that_is_not_there_yet_does_not_keep_others_closed(play: Play
 def test_a_port_in_use_is_said_once_and_tried_with_all_news(play: Play) -> None:
     async def scene(node: Node) -> None:
         with socket.create_server((HOME, PORT)):
-            await node.hear(news(ServiceHealth(WEB, PORT, 1)))
-            await node.hear(news(), news(ServiceHealth(WEB, PORT, 2)))
+            node.hear(news(ServiceHealth(WEB, PORT, 1)))
+            node.hear(news(), news(ServiceHealth(WEB, PORT, 2)))
             (said,) = node.said
             assert said[:4] == (WEB, PORT, "0.0.0.0", "Address already in use")
             assert "load balancers" in said.hint
-        await node.hear(news())
+        node.hear(news())
         assert (await ask()).headers["X-Load-Balancing-Endpoint-Weight"] == "2"
         assert node.said == [said, said._replace(error="", hint="")]
 
@@ -257,12 +259,12 @@ def test_a_port_in_use_is_said_once_and_tried_with_all_news(play: Play) -> None:
 
 def test_two_services_with_one_port_are_told_of_each_other(play: Play) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
-        await node.hear(news(ServiceHealth(DB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(DB, PORT, 1)))
         (said,) = node.said
         assert (said.service, said.port) == (DB, PORT)
         assert "default/web has the same healthCheckNodePort" in said.hint
-        await node.hear(news(gone=(WEB,)))
+        node.hear(news(gone=(WEB,)))
         assert json.loads((await ask()).body)["service"]["name"] == "db"
 
     play(scene)
@@ -270,7 +272,7 @@ def test_two_services_with_one_port_are_told_of_each_other(play: Play) -> None:
 
 def test_idle_connections_do_not_keep_anybody_out(play: Play) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
         idle = []
         for _ in range(server.MOST_CONNECTIONS + 50):
             _, writer = await asyncio.open_connection(HOME, PORT)
@@ -287,7 +289,7 @@ def test_who_does_not_ask_is_shown_out(play: Play, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(server.Visitors.__init__, "__defaults__", (10, 0.05))
 
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
         reader, writer = await asyncio.open_connection(HOME, PORT)
         async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
@@ -298,13 +300,49 @@ def test_who_does_not_ask_is_shown_out(play: Play, monkeypatch: pytest.MonkeyPat
 
 def test_a_service_that_goes_takes_its_connections_along(play: Play) -> None:
     async def scene(node: Node) -> None:
-        await node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
         reader, writer = await asyncio.open_connection(HOME, PORT)
         writer.write(b"GET / HT")
         assert (await ask()).status == 200, "so the other one was accepted, too"
-        await node.hear(news(gone=(WEB,)))
+        node.hear(news(gone=(WEB,)))
         async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
         writer.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_nobody_who_comes_while_a_port_closes_is_left_waiting(play: Play, turns: int) -> None:
+    """So many turns of the loop after a connection came, which is somewhere on its way in."""
+
+    async def scene(node: Node) -> None:
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        with socket.create_connection((HOME, PORT), PATIENCE_S) as client:
+            client.sendall(b"GET / HT")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            node.hear(news(gone=(WEB,)))
+            with suppress(ConnectionResetError):  # nobody had looked at it yet
+                assert await asyncio.to_thread(client.recv, 100) == b""
+
+    play(scene)
+
+
+def test_no_file_descriptors_left_is_not_the_end(play: Play) -> None:
+    async def scene(node: Node) -> None:
+        node.hear(news(ServiceHealth(WEB, PORT, 1)))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as client:
+            client.connect((HOME, PORT))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), hard))
+            try:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.settimeout(PATIENCE_S)
+            assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
 
     play(scene)
