@@ -107,7 +107,7 @@ def _nodeport_ips(
         if not prefixes or any(p.length == 0 for p in prefixes):
             return None
         accepting = {a for a in addresses.local if any(p.contains(a) for p in prefixes)}
-        if config.mode is ProxyMode.IPTABLES and not accepts_localhost(config, family):
+        if not accepts_localhost(config, family):
             accepting = {a for a in accepting if not _LOOPBACK[family].contains(a)}
         return tuple(sorted(accepting))
     if config.mode is ProxyMode.IPTABLES and not config.nodeport_primary:

@@ -76,7 +76,7 @@ def _endpoint(raw: api.Endpoint, family: Family, place: str, found: Findings) ->
 
 
 def _hints(raw: list[api.Hint] | None) -> frozenset[str]:
-    return frozenset(hint.name for hint in raw or () if hint.name)
+    return frozenset(hint.name or "" for hint in raw or ())
 
 
 def _ports(
@@ -85,7 +85,9 @@ def _ports(
     ports = []
     for index, port in enumerate(raw or ()):
         if port.port is None:
-            continue  # "all ports", which a Service's port cannot mean; kube-proxy skips it, too
+            # "All ports", which a Service's port cannot mean; kube-proxy skips it, too.
+            found.warn(f"{place}[{index}].port", "is not set, so no Service port leads there")
+            continue
         number = found.port(f"{place}[{index}].port", port.port)
         protocol = found.protocol(f"{place}[{index}].protocol", port.protocol)
         if port.name:

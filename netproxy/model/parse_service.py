@@ -45,6 +45,7 @@ def parse_service(typed: api.Service, key: ServiceKey, found: Findings) -> list[
     if found.has_errors:
         return []
     _warn_of_what_nobody_allocates(ports, kind, found, has_address=bool(cluster_ips))
+    _warn_of_what_does_not_fit(typed, spec, kind, found)
     service = Service(
         key=key,
         ports=ports,
@@ -119,6 +120,28 @@ def _warn_of_what_nobody_allocates(
                     "is not set, so nodes do not answer for this port; without an API server "
                     "nobody allocates one: give it one, usually between 30000 and 32767",
                 )
+
+
+def _warn_of_what_does_not_fit(
+    typed: api.Service, spec: api.ServiceSpec, kind: str, found: Findings
+) -> None:
+    """Left behind by another type. An API server wipes these when the type changes."""
+    if kind == "ClusterIP":
+        for index, port in enumerate(spec.ports or ()):
+            if port.node_port:
+                found.warn(f"spec.ports[{index}].nodePort", "means nothing for type ClusterIP")
+    if kind != "LoadBalancer":
+        balancer = typed.status.load_balancer if typed.status else None
+        if balancer and balancer.ingress:
+            found.warn("status.loadBalancer.ingress", f"means nothing for type {kind}")
+        if spec.load_balancer_source_ranges:
+            found.warn("spec.loadBalancerSourceRanges", f"means nothing for type {kind}")
+    is_local = kind == "LoadBalancer" and spec.external_traffic_policy == "Local"
+    if spec.health_check_node_port and not is_local:
+        found.warn(
+            "spec.healthCheckNodePort",
+            "means nothing without type LoadBalancer and externalTrafficPolicy Local",
+        )
 
 
 def _check_target_port(field: str, value: int | str | None, found: Findings) -> None:

@@ -150,7 +150,9 @@ def test_nodeports_are_accepted_where_the_reference_accepts_them(
         assert seen is None
     else:
         assert seen is not None
-        assert sorted(seen) == sorted(expected["ips"])
+        # The reference's proxiers leave loopback out of what these facts are about.
+        accepting = [a for a in expected["ips"] if not a.startswith("127.") and a != "::1"]
+        assert sorted(seen) == sorted(accepting)
 
 
 @pytest.mark.parametrize("case", EMPTY_LISTS, ids=[case["name"] for case in EMPTY_LISTS])

@@ -89,7 +89,8 @@ def test_conditions(conditions: object, expected: tuple[bool, bool, bool]) -> No
         ({}, set(), set()),
         ({"forZones": [{"name": "z1"}, {"name": "z2"}]}, {"z1", "z2"}, set()),
         ({"forNodes": [{"name": "n1"}], "forZones": None}, set(), {"n1"}),
-        ({"forZones": [{}, {"name": ""}, {"name": "z1"}]}, {"z1"}, set()),
+        ({"forZones": [], "forNodes": []}, set(), set()),
+        ({"forZones": [{}, {"name": ""}, {"name": "z1"}]}, {"", "z1"}, set()),
     ],
 )
 def test_hints(hints: object, zones: set[str], nodes: set[str]) -> None:
@@ -190,7 +191,15 @@ def test_names_of_slices_may_be_long() -> None:
 
 
 def test_ports_without_number_are_no_ports() -> None:
-    assert only(endpoint_slice(ports=[{"name": "a", "port": None}, {"name": "b"}])).ports == ()
+    raw = endpoint_slice(ports=[{"name": "a", "port": None}, {"name": "b"}])
+    (found,) = parse_object(raw).objects
+    assert isinstance(found, EndpointSlice)
+    assert found.ports == ()
+    assert complaints(raw) == [
+        f"warning: EndpointSlice default/web-1: ports[{index}].port: is not set, so no Service "
+        "port leads there"
+        for index in range(2)
+    ]
 
 
 @pytest.mark.parametrize(

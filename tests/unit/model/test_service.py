@@ -123,11 +123,6 @@ TWO_PORTS = [
             id="NodePort, Local",
         ),
         pytest.param(
-            service({"ports": [{"port": 80, "nodePort": 30080}]}),
-            PLAIN,
-            id="stale node port of a ClusterIP Service",
-        ),
-        pytest.param(
             service({"sessionAffinity": "ClientIP"}),
             _with(affinity_timeout_s=10800),
             id="affinity for three hours",
@@ -146,11 +141,6 @@ TWO_PORTS = [
             service({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10}}}),
             PLAIN,
             id="timeout without affinity",
-        ),
-        pytest.param(
-            service({"loadBalancerSourceRanges": ["nonsense"]}, ingress=[{"ip": "nonsense"}]),
-            PLAIN,
-            id="what only load balancers have is not read elsewhere",
         ),
     ],
 )
@@ -181,7 +171,6 @@ def test_service(raw: dict[str, Any], expected: Service) -> None:
             [],
             {"external_policy": TrafficPolicy.LOCAL, "health_check_node_port": 32000},
         ),
-        ({"externalTrafficPolicy": "Cluster", "healthCheckNodePort": 32000}, [], {}),
         ({"healthCheckNodePort": 0}, [], {}),
     ],
 )
@@ -190,14 +179,48 @@ def test_load_balancer(spec: dict[str, Any], ingress: list[Any], fields: dict[st
     assert only(raw) == _with(type="LoadBalancer", **fields)
 
 
-def test_the_health_port_belongs_to_load_balancers() -> None:
-    spec = {
-        "type": "NodePort",
-        "externalTrafficPolicy": "Local",
-        "healthCheckNodePort": 32000,
-        "ports": [{"port": 80, "nodePort": 30080}],
-    }
-    assert only(service(spec)).health_check_node_port == 0
+LOCAL = {"externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
+NODE_PORT = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected", "field"),
+    [
+        (
+            service({"ports": [{"port": 80, "nodePort": 30080}]}),
+            PLAIN,
+            "spec.ports[0].nodePort",
+        ),
+        (
+            service({"loadBalancerSourceRanges": ["nonsense"]}),
+            PLAIN,
+            "spec.loadBalancerSourceRanges",
+        ),
+        (service(ingress=[{"ip": "nonsense"}]), PLAIN, "status.loadBalancer.ingress"),
+        (
+            service({"type": "LoadBalancer", "healthCheckNodePort": 32000}),
+            _with(type="LoadBalancer"),
+            "spec.healthCheckNodePort",
+        ),
+        (
+            service(NODE_PORT | LOCAL),
+            _with(
+                type="NodePort",
+                external_policy=TrafficPolicy.LOCAL,
+                ports=(ServicePort("", "TCP", 80, 30080),),
+            ),
+            "spec.healthCheckNodePort",
+        ),
+    ],
+    ids=["node port", "source ranges", "ingress", "policy Cluster", "NodePort"],
+)
+def test_what_does_not_fit_the_type_means_nothing_and_is_said(
+    raw: dict[str, Any], expected: Service, field: str
+) -> None:
+    (found,) = parse_object(raw).objects
+    assert found == expected
+    (said,) = complaints(raw)
+    assert said.startswith(f"warning: Service default/web: {field}: means nothing ")
 
 
 def test_a_node_port_that_nobody_allocated() -> None:
