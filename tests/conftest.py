@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from netproxy.core.config import ProxyMode
+from tests.conformance import PACKETS, PAPER, Asked, Conformance, properties_of
 from tests.netns.namespace import NetworkNamespace, missing_right
 
 TESTS = Path(__file__).parent
@@ -27,6 +29,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the expected outputs anew instead of comparing with them",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One process prints the conformance table, wherever the tests run."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Conformance(_all_scenarios))
+
+
+def _all_scenarios() -> list[Asked]:
+    """What a complete run asks: every scenario file twice, and all packet facts."""
+    from tests.netns.flows import read_scenarios
+    from tests.scenarios.mirror import all_stories
+
+    asked: list[Asked] = []
+    for mode in ProxyMode:
+        names = [story.path.stem for story in all_stories(mode)]
+        asked += [(medium, mode, name) for medium in (PAPER, PACKETS) for name in names]
+        asked += [(PACKETS, mode, facts.id) for facts in read_scenarios(mode.value)]
+    return asked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,6 +75,7 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         reason = str(reason).removeprefix("Skipped: ")
         report.longrepr = f"kernel tests must not be skipped here: {reason}"
+    report.user_properties += properties_of(item)
     return report
 
 

@@ -11,24 +11,28 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from netproxy.core.config import ProxyMode
 from netproxy.errors import DataplaneError
 from netproxy.model.events import Event
 from netproxy.model.ip import Family
 from netproxy.nft.fake import FakeTable
 from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
 from netproxy.nft.transaction import Transaction
+from tests.conformance import as_parameters
 from tests.scenario_file import ScenarioFile
-from tests.scenarios.judges import Judge, Oracle, Tracer, deviations
+from tests.scenarios.judges import IptablesTracer, Judge, Oracle, Tracer, deviations
+from tests.scenarios.mirror import stories_in_ipv6
 from tests.scenarios.stickiness import Stickiness
 from tests.scenarios.story import GOLDEN, Story, read_stories, read_story
-from tests.scenarios.tellings import TELLINGS, Life, as_written, object_by_object
+from tests.scenarios.tellings import TELLINGS, Life, as_written, object_by_object, steps_reversed
 
-STORIES = read_stories()
+IN_IPV6 = {mode: stories_in_ipv6(mode) for mode in ProxyMode}
+"""Nothing but addresses is different there: they need not be told in every way."""
 SEEDS = range(5)
 REFUSED = 0.1
 """The share of reads and commits that fail."""
 
-every_story = pytest.mark.parametrize("story", STORIES, ids=[s.path.stem for s in STORIES])
+every_story = pytest.mark.parametrize("story", as_parameters(read_stories()))
 every_telling = pytest.mark.parametrize("telling", TELLINGS.values(), ids=TELLINGS.keys())
 
 
@@ -40,9 +44,42 @@ def test_packets_fare_as_the_file_says(
     telling: Callable[[Story], Iterator[Life]],
     judge: Callable[[Story], Judge],
 ) -> None:
+    _judge(story, telling, judge)
+
+
+@pytest.mark.parametrize("judge", [Oracle, IptablesTracer], ids=["oracle", "tracer"])
+@pytest.mark.parametrize(
+    "telling", [as_written, steps_reversed, object_by_object], ids=lambda telling: telling.__name__
+)
+@pytest.mark.parametrize("story", as_parameters(read_stories(ProxyMode.IPTABLES)))
+def test_packets_fare_as_the_file_says_in_iptables_mode(
+    story: Story,
+    telling: Callable[[Story], Iterator[Life]],
+    judge: Callable[[Story], Judge],
+) -> None:
+    _judge(story, telling, judge)
+
+
+@pytest.mark.parametrize("judge", [Oracle, Tracer], ids=["oracle", "tracer"])
+@pytest.mark.parametrize("story", as_parameters(IN_IPV6[ProxyMode.NFTABLES]))
+def test_packets_fare_the_same_in_ipv6(story: Story, judge: Callable[[Story], Judge]) -> None:
+    _judge(story, as_written, judge)
+
+
+@pytest.mark.parametrize("judge", [Oracle, IptablesTracer], ids=["oracle", "tracer"])
+@pytest.mark.parametrize("story", as_parameters(IN_IPV6[ProxyMode.IPTABLES]))
+def test_packets_fare_the_same_in_ipv6_in_iptables_mode(
+    story: Story, judge: Callable[[Story], Judge]
+) -> None:
+    _judge(story, as_written, judge)
+
+
+def _judge(
+    story: Story, telling: Callable[[Story], Iterator[Life]], judge: Callable[[Story], Judge]
+) -> None:
     for life in telling(story):
         one = judge(story)
-        stickiness = Stickiness()
+        stickiness = Stickiness(story.config.mode)
         for chapter in life:
             stickiness.hear(chapter.events)
             one.tell(chapter.events)
@@ -59,7 +96,7 @@ def test_elements_are_the_golden_ones(story: Story, update_golden: bool) -> None
     if update_golden:
         file = ScenarioFile.read(story.path).with_section(GOLDEN, elements)
         story.path.write_text(file.format())
-        assert read_story(story.path).steps == story.steps
+        assert read_story(story.path) == story._replace(golden=elements)
     else:
         assert elements == story.golden, "review it, then run: ./dev golden"
 
@@ -88,7 +125,7 @@ def test_a_restart_after_every_step_writes_nothing(
         tables = {family: FakeTable(family) for family in Family}
         told: list[Event] = []
         tracer = Tracer(story, tables)
-        stickiness = Stickiness()
+        stickiness = Stickiness(story.config.mode)
         for chapter in life:
             stickiness.hear(chapter.events)
             tracer.tell(chapter.events)
@@ -130,7 +167,7 @@ def test_refused_commits_are_made_up_for(story: Story, seed: int) -> None:
     tables = {family: _Moody(family, dice) for family in Family}
     tracer = Tracer(story, tables)
     (life,) = object_by_object(story)
-    stickiness = Stickiness()
+    stickiness = Stickiness(story.config.mode)
     for chapter in life:
         stickiness.hear(chapter.events)
         try:

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from netproxy.core.config import ProxyMode
 from netproxy.core.packet import Arrival, Fate, FateKind, Packet
 from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
 from netproxy.model.ip import IPAddress, Prefix
 from netproxy.model.names import ServicePortName
 
-Memory = Mapping[tuple[ServicePortName, IPAddress], tuple[IPAddress, int]]
-"""(service port, client) → the endpoint that its last connection went to, for as long as the
-service port's affinity lasts."""
+Memory = Mapping[tuple[ServicePortName, IPAddress], Collection[tuple[IPAddress, int]]]
+"""(service port, client) → the endpoints that it may be sent to again, for as long as the service
+port's affinity lasts: the one that its last connection went to; in iptables mode, which has a list
+of clients for each endpoint, all that it was ever sent to."""
 
 
 class World(NamedTuple):
@@ -29,20 +31,24 @@ class World(NamedTuple):
     """None: pods cannot be told from others."""
     masquerade_all: bool = False
     service_cidrs: tuple[Prefix, ...] = ()
+    mode: ProxyMode = ProxyMode.NFTABLES
+    """Modes differ in what they refuse. Source: kube-proxy 1.36, which differs the same way."""
+
+
+_REFUSALS = {Action.REJECT: FateKind.REJECT, Action.DROP: FateKind.DROP}
 
 
 def judge(
     packet: Packet, plans: Iterable[ServicePlan], world: World, memory: Memory | None = None
 ) -> Fate:
-    """The fate of a packet according to Kubernetes.
-
-    Source: kube-proxy 1.36 in nftables mode.
-    """
+    """The fate of a packet according to Kubernetes. Source: kube-proxy 1.36."""
     plans = list(plans)
     found = _find(packet, plans, world)
     if found is not None:
         fate = _judge_frontend(packet, *found, world)
         return _with_affinity(packet, found[0], fate, memory or {})
+    if world.mode is ProxyMode.IPTABLES:
+        return _judge_closed_nodeport(packet, plans, world)
     if packet.destination in world.local_addresses:
         return Fate(FateKind.ACCEPT)
     if packet.destination in _cluster_ips(plans):
@@ -62,8 +68,8 @@ def service_port_of(
 
 def _with_affinity(packet: Packet, plan: ServicePlan, fate: Fate, memory: Memory) -> Fate:
     """A client goes where it went before, if it may go there."""
-    before = memory.get((plan.name, packet.source)) if plan.affinity_timeout_s else None
-    same = frozenset(a for a in fate.arrivals if (a.address, a.port) == before)
+    known = memory.get((plan.name, packet.source), ()) if plan.affinity_timeout_s else ()
+    same = frozenset(a for a in fate.arrivals if (a.address, a.port) in known)
     return fate._replace(arrivals=same) if same else fate
 
 
@@ -85,14 +91,19 @@ def _find(
     return None
 
 
-def _is_shut_out(packet: Packet, plan: ServicePlan, frontend: Frontend) -> bool:
-    """Whether the source ranges of a load balancer keep the packet out."""
+def _is_shut_out(packet: Packet, plan: ServicePlan, frontend: Frontend, world: World) -> bool:
+    """Whether the source ranges of a load balancer keep the packet out.
+
+    In iptables mode they do while there is an endpoint; a Service without refuses everybody.
+    """
+    if world.mode is ProxyMode.IPTABLES and not (plan.targets or plan.local_targets):
+        return False
     is_limited = frontend.kind is FrontendKind.LOAD_BALANCER_IP and bool(plan.source_ranges)
     return is_limited and not any(each.contains(packet.source) for each in plan.source_ranges)
 
 
 def _judge_frontend(packet: Packet, plan: ServicePlan, frontend: Frontend, world: World) -> Fate:
-    if _is_shut_out(packet, plan, frontend):
+    if _is_shut_out(packet, plan, frontend, world):
         return Fate(FateKind.DROP)
     from_pod = world.is_from_pod is not None and world.is_from_pod(packet)
     from_node = packet.source in world.local_addresses
@@ -100,15 +111,32 @@ def _judge_frontend(packet: Packet, plan: ServicePlan, frontend: Frontend, world
         return _forward(packet, plan.targets, is_masqueraded=False)
     if frontend.has_short_circuit and from_node:
         return _forward(packet, plan.targets, is_masqueraded=True)
-    if frontend.action is Action.REJECT:
-        return Fate(FateKind.REJECT)
-    if frontend.action is Action.DROP:
-        return Fate(FateKind.DROP)
+    if frontend.is_external and _leaves_unseen(packet, world) and frontend.action in _REFUSALS:
+        return Fate(FateKind.ACCEPT)
+    if frontend.action in _REFUSALS:
+        return Fate(_REFUSALS[frontend.action])
     targets = plan.local_targets if frontend.is_local_only else plan.targets
     if frontend.is_external:
         return _forward(packet, targets, is_masqueraded=not frontend.is_local_only)
     from_elsewhere = world.is_from_pod is not None and not from_pod
     return _forward(packet, targets, is_masqueraded=world.masquerade_all or from_elsewhere)
+
+
+def _leaves_unseen(packet: Packet, world: World) -> bool:
+    """Iptables mode looks at external addresses where packets come in or pass through only."""
+    is_own = not packet.interface and packet.destination not in world.local_addresses
+    return world.mode is ProxyMode.IPTABLES and is_own
+
+
+def _judge_closed_nodeport(packet: Packet, plans: list[ServicePlan], world: World) -> Fate:
+    """Iptables mode refuses NodePorts without endpoints also where they would not be open."""
+    if packet.destination in world.local_addresses:
+        for plan in plans:
+            for frontend in plan.frontends:
+                is_meant = frontend.kind is FrontendKind.NODE_PORT and frontend.port == packet.port
+                if is_meant and plan.name.protocol == packet.protocol:
+                    return Fate(_REFUSALS.get(frontend.action, FateKind.ACCEPT))
+    return Fate(FateKind.ACCEPT)
 
 
 def _forward(packet: Packet, targets: Iterable[Target], *, is_masqueraded: bool) -> Fate:

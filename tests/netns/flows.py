@@ -38,6 +38,8 @@ class Scenario(NamedTuple):
     """A node, its objects and the packets it meets."""
 
     id: str
+    test: str
+    """The reference's own, from which the facts are."""
     config: dict[str, Any]
     objects: list[dict[str, Any]]
     flows: tuple[Flow, ...]
@@ -55,6 +57,7 @@ def read_scenarios(mode: str) -> list[Scenario]:
     return [
         Scenario(
             id=each["id"],
+            test=each["test"],
             config=each["config"],
             objects=each["services"] + each["endpointSlices"],
             flows=tuple(_read_flow(flow, each) for flow in each["flows"]),

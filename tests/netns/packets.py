@@ -23,9 +23,11 @@ NUMBERS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP}
 _TTL = 64
 _SYN, _RST, _ACK = 0x02, 0x04, 0x10
 _ICMP_UNREACHABLE, _ICMPV6_UNREACHABLE = 3, 1
+_ICMP_ECHO, _ICMPV6_ECHO = 8, 128
 _SCTP_INIT = 1
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
+_ECHO = struct.Struct("!BBHHH")
 _TCP = struct.Struct("!HHIIBBHHH")
 _UDP = struct.Struct("!HHHH")
 _SCTP = struct.Struct("!HHII")
@@ -73,6 +75,16 @@ def build_packet(packet: Packet, *, source_port: int, tag: int) -> bytes:
         case other:
             raise ValueError(f"no such protocol: {other}")
     return _with_ip_header(source, destination, NUMBERS[packet.protocol], body)
+
+
+def build_echo(source: IPAddress, destination: IPAddress) -> bytes:
+    """An ICMP echo request: a ping."""
+    ends = pack_address(source), pack_address(destination)
+    if len(ends[0]) == 16:
+        body = _with_checksum(_ECHO.pack(_ICMPV6_ECHO, 0, 0, 1, 1), *ends, ICMPV6, offset=2)
+        return _with_ip_header(*ends, ICMPV6, body)
+    checksum = _internet_checksum(_ECHO.pack(_ICMP_ECHO, 0, 0, 1, 1))
+    return _with_ip_header(*ends, ICMP, _ECHO.pack(_ICMP_ECHO, 0, checksum, 1, 1))
 
 
 def build_fence(tag: int) -> bytes:

@@ -39,7 +39,6 @@ from tests.netns.packets import (
     Sighting,
     build_fence,
     build_packet,
-    has_right_checksums,
     parse_fence,
     parse_packet,
 )
@@ -120,6 +119,12 @@ class Stage:
             arrivals.update(fate.arrivals)
         return arrivals
 
+    def throw(self, interface: str, data: bytes) -> list[bytes]:
+        """The IP packets that come out of the node when this one is put in as it is."""
+        with _on_one_processor():
+            self._inject(interface, data)
+            return [each for _ in range(_FENCES) for each in self._until_fence()]
+
     def close(self) -> None:
         """Take everything down."""
         self._closing.close()
@@ -176,6 +181,14 @@ class Stage:
 
     def _await_fence(self) -> Iterator[Sighting]:
         """Everything seen until a fence sent now has come through the node."""
+        for data in self._until_fence():
+            if (sighting := parse_packet(data)) is not None:
+                yield sighting
+        for ear, protocol in self._ears.items():
+            yield from listen(ear, protocol)
+
+    def _until_fence(self) -> Iterator[bytes]:
+        """All that comes out of the node, but for the fence itself."""
         fence = next(self._tags)
         self._inject(self._cables[0], build_fence(fence))
         has_passed = False
@@ -184,13 +197,10 @@ class Stage:
             assert ready, "the node does not forward: no fence came through"
             for cable in self._into.values():
                 for data in drain(cable):
-                    has_passed |= parse_fence(data) == fence
-                    if (sighting := parse_packet(data)) is not None:
-                        is_ours = sighting.sight is Sight.PACKET
-                        assert not is_ours or has_right_checksums(data), data.hex()
-                        yield sighting
-        for ear, protocol in self._ears.items():
-            yield from listen(ear, protocol)
+                    if parse_fence(data) == fence:
+                        has_passed = True
+                    else:
+                        yield data
 
     def _judge(self, packet: Packet, seen: Sequence[Sighting]) -> Fate:
         arrived = {s for s in seen if s.sight is Sight.PACKET}

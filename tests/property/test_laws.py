@@ -306,7 +306,8 @@ class Traffic:
         """What becomes of a packet, by the rules; asserts that the plans say the same."""
         on_paper = trace(packet, self._ruleset, self._local)
         plans = _plans(self._config, self._told, self._family)
-        judged = judge(packet, plans, self._world, self._memory)
+        memory = {key: [place] for key, place in self._memory.items()}
+        judged = judge(packet, plans, self._world, memory)
         name = service_port_of(packet, plans, self._world)
         if name is not None and (name, packet.source) in self._uncertain:
             assert on_paper.kind is judged.kind

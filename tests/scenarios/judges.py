@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from netproxy.backends.iptables.dataplane import iptables_dataplanes
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.backends.nftables.layout import SETS
+from netproxy.core.config import ProxyMode
 from netproxy.core.oracle import World, judge, service_port_of
 from netproxy.core.packet import Arrival, Fate, Packet
 from netproxy.core.plan import ServicePlan
 from netproxy.core.resolve import resolve_service
 from netproxy.core.store import Store
-from netproxy.core.surroundings import Surroundings, look_around
+from netproxy.core.surroundings import Addresses, Surroundings, look_around
+from netproxy.ipt.fake import FakeIptables
 from netproxy.model.events import Event
 from netproxy.model.ip import Family, IPAddress, family_of
 from netproxy.model.names import ServicePortName
@@ -20,6 +23,8 @@ from netproxy.nft.fake import FakeTable
 from netproxy.nft.objects import family_word
 from netproxy.nft.text import element_text
 from netproxy.proxier import Proxier
+from netproxy.render.environment import fill_in
+from netproxy.trace import iptables
 from netproxy.trace.nftables import journeys, trace
 from tests.scenarios.stickiness import Stickiness
 from tests.scenarios.story import Play, Story
@@ -44,7 +49,7 @@ class Oracle:
     def __init__(self, story: Story) -> None:
         self._story = story
         self._store = Store(story.config.node_name)
-        self._memory: dict[tuple[ServicePortName, IPAddress], tuple[IPAddress, int]] = {}
+        self._memory: dict[tuple[ServicePortName, IPAddress], set[tuple[IPAddress, int]]] = {}
 
     def tell(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -58,7 +63,10 @@ class Oracle:
         seen, world = self._look_around(packet)
         name = service_port_of(packet, self._plans(seen), world)
         assert name is not None, packet
-        self._memory[name, packet.source] = arrival.address, arrival.port
+        known = self._memory.setdefault((name, packet.source), set())
+        if self._story.config.mode is ProxyMode.NFTABLES:
+            known.clear()
+        known.add((arrival.address, arrival.port))
 
     def _look_around(self, packet: Packet) -> tuple[Surroundings, World]:
         family = family_of(packet.destination)
@@ -72,11 +80,7 @@ class Oracle:
         )
         world = World(
             local_addresses=addresses.local,
-            nodeport_addresses=(
-                [a for a in addresses.local if a not in ("127.0.0.1", "::1")]
-                if seen.nodeport_ips is None
-                else seen.nodeport_ips
-            ),
+            nodeport_addresses=_nodeport_addresses(seen, addresses),
             is_from_pod=(
                 (lambda one: _is_from_pod(one, seen))
                 if seen.pod_prefix or seen.pod_interface
@@ -84,6 +88,7 @@ class Oracle:
             ),
             masquerade_all=self._story.config.masquerade_all,
             service_cidrs=seen.service_cidrs,
+            mode=self._story.config.mode,
         )
         return seen, world
 
@@ -100,6 +105,14 @@ class Oracle:
                 store.lost_frontends(service),
             )
         ]
+
+
+def _nodeport_addresses(seen: Surroundings, addresses: Addresses) -> Sequence[IPAddress]:
+    if seen.nodeport_ips is not None:
+        return seen.nodeport_ips
+    if seen.accepts_localhost_nodeports:
+        return addresses.local
+    return [a for a in addresses.local if a not in ("127.0.0.1", "::1")]
 
 
 def _is_from_pod(packet: Packet, seen: Surroundings) -> bool:
@@ -145,6 +158,35 @@ class Tracer:
                 for key, data in table.ruleset.elements[name].items()
             )
         )
+
+
+class IptablesTracer:
+    """Walks through the iptables rules of a proxy on fake tables."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._fakes = {family: FakeIptables(family) for family in Family}
+        self._memories: dict[Family, iptables.Memory] = {family: {} for family in Family}
+        dataplanes = iptables_dataplanes(self._fakes, fill_in)
+        self._proxier = Proxier(story.config, dataplanes, story.addresses)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        self._proxier.apply_events(events)
+        self._proxier.sync()
+
+    def fate(self, packet: Packet) -> Fate:
+        family, local = self._surroundings(packet)
+        return iptables.trace(packet, self._fakes[family].tables, local, self._memories[family])
+
+    def settle(self, packet: Packet, arrival: Arrival) -> None:
+        family, local = self._surroundings(packet)
+        tables, memory = self._fakes[family].tables, self._memories[family]
+        ways = iptables.journeys(packet, tables, local, memory)
+        self._memories[family] = next(w.memory for w in ways if arrival in w.fate.arrivals)
+
+    def _surroundings(self, packet: Packet) -> tuple[Family, tuple[IPAddress, ...]]:
+        family = family_of(packet.destination)
+        return family, self._story.addresses(family).local
 
 
 def deviations(judge_: Judge, plays: Iterable[Play], stickiness: Stickiness) -> list[str]:

@@ -13,15 +13,16 @@ import click
 
 from netproxy.cli.options import proxy_flags
 from netproxy.cli.settings import read_proxy_config
-from netproxy.core.config import ProxyConfig
+from netproxy.core.config import ProxyConfig, ProxyMode
 from netproxy.core.packet import Arrival, Fate, FateKind, Packet
 from netproxy.core.surroundings import Addresses
-from netproxy.model.diagnostic import Severity
-from netproxy.model.events import ModelObject, key_of
+from netproxy.model.diagnostic import Diagnostic, Severity
+from netproxy.model.events import ModelObject, ObjectKey, key_of
 from netproxy.model.ip import Family, IPAddress, family_of, parse_address
 from netproxy.model.parse import parse_object
 from netproxy.sources.manifests.documents import read_documents
 from tests.scenario_file import ScenarioFile, ScenarioFileError
+from tests.scenarios.features import FEATURES
 
 DIRECTORY = Path(__file__).parent
 GOLDEN = "nftables"
@@ -66,10 +67,12 @@ class NodeInterface(NamedTuple):
 
 
 class Story(NamedTuple):
-    """One scenario file."""
+    """One scenario file in one proxy mode."""
 
     path: Path
     sentence: str
+    covers: tuple[tuple[str, tuple[Family, ...]], ...]
+    """Rows of ``features.py``, each with the families in which it is shown."""
     config: ProxyConfig
     interfaces: tuple[NodeInterface, ...]
     steps: tuple[Step, ...]
@@ -83,29 +86,34 @@ class Story(NamedTuple):
         return Addresses(local, primary)
 
 
-def read_stories() -> list[Story]:
-    """All scenario files, by name."""
-    return [read_story(path) for path in sorted(DIRECTORY.glob("*.txtar"))]
+def read_stories(mode: ProxyMode = ProxyMode.NFTABLES) -> list[Story]:
+    """All scenario files that have something to say of the mode, by name."""
+    stories = (read_story(path, mode) for path in sorted(DIRECTORY.glob("*.txtar")))
+    return [story for story in stories if story is not None]
 
 
-def read_story(path: Path) -> Story:
-    """One scenario file.
+def read_story(path: Path, mode: ProxyMode = ProxyMode.NFTABLES) -> Story | None:
+    """One scenario file; None for one that is about other modes.
 
     Raises:
         ScenarioFileError: it is not written as the README of this directory says.
     """
     file = ScenarioFile.read(path)
     sentence, settings = _read_comment(file.comment, path)
+    if mode.value not in settings.get("modes", mode.value).split(", "):
+        return None
     interfaces = tuple(_read_interfaces(settings.get("node", _NODE)))
     story = Story(
         path=path,
         sentence=sentence,
-        config=_read_flags(settings.get("flags", "")),
+        covers=(),
+        config=_read_flags(settings.get("flags", ""), mode),
         interfaces=interfaces,
         steps=(),
         golden=file.sections.get(GOLDEN, ""),
     )
-    return story._replace(steps=tuple(_read_steps(file, story)))
+    story = story._replace(steps=tuple(_read_steps(file, story)))
+    return story._replace(covers=tuple(_read_covers(settings["covers"], story)))
 
 
 def _read_comment(comment: str, path: Path) -> tuple[str, dict[str, str]]:
@@ -114,13 +122,27 @@ def _read_comment(comment: str, path: Path) -> tuple[str, dict[str, str]]:
     for line in comment.splitlines():
         text = line.removeprefix("#").strip()
         name, colon, value = text.partition(": ")
-        if colon and name in ("feature", "flags", "node"):
+        if colon and name in ("feature", "covers", "modes", "flags", "node"):
             settings[name] = value.strip()
         elif text:
             sentence.append(text)
-    if not sentence or "feature" not in settings:
-        raise ScenarioFileError(f"{path}: begins with a sentence and a line '# feature: ...'")
+    missing = {"feature", "covers"} - settings.keys()
+    if not sentence or missing:
+        raise ScenarioFileError(
+            f"{path}: begins with a sentence and lines '# feature: ...' and '# covers: ...'"
+        )
     return " ".join(sentence), settings
+
+
+def _read_covers(text: str, story: Story) -> Iterator[tuple[str, tuple[Family, ...]]]:
+    """Rows, all in the families of the packets, but for those with a family's name behind them."""
+    played = {family_of(play.packet.destination) for step in story.steps for play in step.plays}
+    for item in text.split(", "):
+        row, _, label = item.partition(" ")
+        families = tuple(f for f in Family if f in played and label in ("", f.label))
+        if row not in FEATURES or not families:
+            raise ScenarioFileError(f"{story.path}: covers {item!r}? See features.py")
+        yield row, families
 
 
 def _read_interfaces(text: str) -> Iterator[NodeInterface]:
@@ -135,8 +157,8 @@ def _command(**flags: object) -> None:
     """Collects flags as the real commands do."""
 
 
-def _read_flags(text: str) -> ProxyConfig:
-    words = [f"--hostname-override={_NODE_NAME}", *shlex.split(text)]
+def _read_flags(text: str, mode: ProxyMode) -> ProxyConfig:
+    words = [f"--hostname-override={_NODE_NAME}", f"--proxy-mode={mode.value}", *shlex.split(text)]
     return read_proxy_config(_command.make_context("scenario", words).params)
 
 
@@ -153,26 +175,44 @@ def _read_steps(file: ScenarioFile, story: Story) -> Iterator[Step]:
     manifests: dict[str, str] = {}
     for step, sections in by_step.items():
         packets = sections.pop("packets", "")
+        said = sections.pop("diagnostics", "").splitlines()
+        otherwise = {mode: sections.pop(f"packets.{mode.value}", "") for mode in ProxyMode}
         manifests |= sections
         plays = tuple(_read_plays(packets, story))
+        plays = _put_otherwise(plays, otherwise[story.config.mode], story)
         if not plays:
             raise ScenarioFileError(f"{story.path}: step {step} plays no packets")
-        yield Step(f"step {step}", tuple(_read_objects(manifests, story.path)), plays)
+        yield Step(f"step {step}", _read_objects(manifests, said, story.path), plays)
 
 
-def _read_objects(manifests: dict[str, str], path: Path) -> Iterator[ModelObject]:
-    seen = set()
+def _read_objects(
+    manifests: dict[str, str], said: list[str], path: Path
+) -> tuple[ModelObject, ...]:
+    """All objects of a step. Of errors nothing may be said but what stands in the file."""
+    objects: dict[ObjectKey, ModelObject] = {}
+    diagnostics: list[Diagnostic] = []
     for name, text in manifests.items():
         for document in read_documents(text.encode(), name):
             parsed = parse_object(document)
-            errors = [d for d in parsed.diagnostics if d.severity is Severity.ERROR]
-            if errors:
-                raise ScenarioFileError(f"{path}: {name}: {errors}")
+            diagnostics += parsed.diagnostics
             for one in parsed.objects:
-                if key_of(one) in seen:
+                if key_of(one) in objects:
                     raise ScenarioFileError(f"{path}: {key_of(one)} stands in two manifests")
-                seen.add(key_of(one))
-                yield one
+                objects[key_of(one)] = one
+    lines = [f"{d.severity.value} {d.subject} {d.field}" for d in diagnostics]
+    has_errors = any(d.severity is Severity.ERROR for d in diagnostics)
+    if (said or has_errors) and sorted(lines) != sorted(said):
+        raise ScenarioFileError(f"{path}: diagnostics are {diagnostics}")
+    return tuple(objects.values())
+
+
+def _put_otherwise(plays: tuple[Play, ...], table: str, story: Story) -> tuple[Play, ...]:
+    """The same packets, some of which fare otherwise in the story's mode."""
+    changed = {play.packet: play for play in _read_plays(table, story)}
+    for packet, play in changed.items():
+        if [each.expected == play.expected for each in plays if each.packet == packet] != [False]:
+            raise ScenarioFileError(f"{story.path}: {play.line!r}: fares as above, or is not there")
+    return tuple(changed.get(play.packet, play) for play in plays)
 
 
 def _read_plays(table: str, story: Story) -> Iterator[Play]:
