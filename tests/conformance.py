@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pytest
@@ -163,7 +164,11 @@ class Conformance:
     @property
     def is_complete(self) -> bool:
         """Whether everything was asked, on paper and with real packets."""
-        return bool(self._asked) and self._asked.issuperset(self._expected())
+        return bool(self._asked) and self._asked.issuperset(self._everything)
+
+    @cached_property
+    def _everything(self) -> Collection[Asked]:
+        return self._expected()
 
     def faults(self) -> list[str]:
         """Holes, and reasons for holes that are none; of a complete run only."""
