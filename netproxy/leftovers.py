@@ -21,6 +21,7 @@ from netproxy.ipt.text import Tables
 from netproxy.kernel.addresses import has_family
 from netproxy.kernel.iptables import IptablesTables, Variant, installed_variants
 from netproxy.kernel.nftables import Tables as NftTables
+from netproxy.kernel.xtables import open_live_tables
 from netproxy.model.ip import Family
 from netproxy.render.environment import fill_in
 from netproxy.render.iptables import restore_pieces
@@ -104,7 +105,7 @@ def _table_remover(name: str, family: Family) -> Callable[[], None]:
 def _in_iptables(families: Iterable[Family], variant: Variant) -> Iterator[tuple[Leftover, bool]]:
     """Rules with kube-proxy's names, and whether they are really kube-proxy's."""
     for family in families:
-        if not has_family(family):
+        if not has_family(family) or not _has_kube_chains(family, variant):
             continue
         tables = IptablesTables(family, variant, restore_pieces)
         actual = tables.read()
@@ -112,6 +113,13 @@ def _in_iptables(families: Iterable[Family], variant: Variant) -> Iterator[tuple
         if change:
             label = f"{change.deleted()} chains and jumps of {variant.program(family, '')}"
             yield Leftover(label, _remover(tables)), _has_canary(actual)
+
+
+def _has_kube_chains(family: Family, variant: Variant) -> bool:
+    """A look at the chains' names, which on most hosts makes reading all rules needless."""
+    live = open_live_tables(family, variant)
+    tables = (names.NAT, names.FILTER, names.MANGLE)
+    return any(chain.startswith("KUBE-") for table in tables for chain in live.chains(table))
 
 
 def _remover(tables: IptablesTables) -> Callable[[], None]:

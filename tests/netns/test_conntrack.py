@@ -25,6 +25,7 @@ from netproxy.model.ip import Family, IPAddress
 from netproxy.model.names import ServiceKey
 from netproxy.model.service import Service, ServicePort
 from netproxy.proxier import Proxier
+from tests.conformance import covers
 from tests.netns.namespace import NetworkNamespace
 from tests.netns.traffic import NODE_IP, PODS, World
 
@@ -237,8 +238,11 @@ def insert(
     space.run(*command, *(["--state", "ESTABLISHED"] if protocol == "tcp" else []))
 
 
-@pytest.mark.parametrize("word", ENTRIES)
-def test_what_stays_and_what_goes(netns: NetworkNamespace, config: ProxyConfig, word: str) -> None:
+@covers("conntrack.udp", scenario="conntrack: what stays and what goes")
+@pytest.mark.parametrize("mode", ProxyMode, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("family", Family, ids=lambda family: family.label)
+def test_what_stays_and_what_goes(netns: NetworkNamespace, mode: ProxyMode, family: Family) -> None:
+    config, word = CONFIGS[mode.value], family.label.lower()
     vip, good, gone, _ = ENTRIES[word]
     insert(netns, word, "udp", (vip, 53), gone)
     insert(netns, word, "tcp", (vip, 53), gone)

@@ -150,13 +150,11 @@ class Absent(NamedTuple):
     """None: in every family."""
 
 
-_NOT_YET = "not built yet"
 _IPTABLES_ONLY = "iptables mode only, as in kube-proxy"
 _NFTABLES, _IPTABLES = ProxyMode.NFTABLES, ProxyMode.IPTABLES
 
 ABSENT: dict[str, tuple[Absent, ...]] = {
     "cluster-ip.ping": (Absent("iptables mode leaves ping alone, as in kube-proxy", _IPTABLES),),
-    "conntrack.udp": (Absent(_NOT_YET),),
     "health.accept": (Absent(_IPTABLES_ONLY, _NFTABLES),),
     "forward.accept": (Absent(_IPTABLES_ONLY, _NFTABLES),),
     "forward.invalid": (Absent(_IPTABLES_ONLY, _NFTABLES),),
