@@ -101,7 +101,7 @@ def test_reasons_and_packet_facts_are_about_rows() -> None:
     assert [row for row in named if row not in FEATURES] == []
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
 def test_the_table_is_plain_text_before_the_last_line(workers: str) -> None:
     command = ["-n", workers, "tests/test_scenarios.py", "-k", "hairpin and as_written"]
     done = subprocess.run(
