@@ -49,6 +49,10 @@ class Proxy(Daemon):
         (manifests / "svc1.yaml").write_text(MANIFEST)
         super().__init__(space, manifests, directory / "log")
 
+    def syncs(self) -> int:
+        """How many syncs there were that changed something."""
+        return sum(each["event"] == "sync done" for each in self.events())
+
     def wait_until_settled(self) -> None:
         """Its rules are in place and everybody else's are gone."""
         self.wait_for(self._has_settled, "settled")
@@ -87,6 +91,37 @@ def test_from_mode_to_mode_no_connection_fails(
     assert leftovers_of(world.node, after)
     for mode in set(MODES) - {after}:
         assert not leftovers_of(world.node, mode), f"of {mode}"
+
+
+CHANGES = (
+    ("type: NodePort", "type: ClusterIP"),
+    ("type: NodePort", "type: LoadBalancer, loadBalancerSourceRanges: [198.51.100.0/24]"),
+    ("type: NodePort", "type: NodePort, externalIPs: [192.168.99.22]"),
+    ("type: NodePort", "type: NodePort, sessionAffinity: ClientIP"),
+    ("type: NodePort", "type: LoadBalancer, externalTrafficPolicy: Local"),
+    ("nodePort: 3001", "nodePort: 3002"),
+    ("ports: [{name: p80,", "ports: [{name: dns, port: 80, protocol: UDP}, {name: p80,"),
+    ("ports: [{name: p80,", "ports: [{name: more, port: 81}, {name: p80,"),
+)
+"""Of the Service above: what is replaced, and by what."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_service_that_changes_under_traffic(world: World, tmp_path: Path, mode: str) -> None:
+    proxy = Proxy(world.node, tmp_path, mode)
+    proxy.wait_until_settled()
+    with Traffic(world.client, FRONTENDS[0]) as traffic:
+        for old, new in CHANGES:
+            assert old in MANIFEST
+            count = proxy.syncs()
+            proxy.write("svc1.yaml", MANIFEST.replace(old, new, 1))
+            proxy.wait_for(lambda before=count: proxy.syncs() > before, new)  # type: ignore[misc]
+            traffic.wait_for(10)
+            proxy.write("svc1.yaml", MANIFEST)
+        traffic.wait_for(10)
+        proxy.stop()
+    assert not traffic.failures
+    assert set(traffic.reached) == set(PODS)
 
 
 DATA = Path(__file__).parents[1] / "data" / "rules"
