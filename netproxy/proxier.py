@@ -181,7 +181,8 @@ class Proxier:
         if book is None or self._flows is None:
             return 0
         accepting = self._surroundings[family].nodeport_ips
-        sweep = book.take(self._addresses[family].local if accepting is None else accepting)
+        addresses = self._addresses[family].local if accepting is None else accepting
+        sweep = book.take(addresses, is_complete=self._store.is_complete)
         if sweep is None:
             return 0
         try:

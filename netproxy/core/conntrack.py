@@ -9,11 +9,11 @@ Pure: a ``FlowBook`` is told what service ports have, and says what to look for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from netproxy.core.plan import FrontendKey
-from netproxy.core.resolve import candidates_for, frontend_keys, has_family
+from netproxy.core.resolve import authoritative, candidates_for, frontend_keys, has_family
 from netproxy.model.endpoints import EndpointSlice
 from netproxy.model.ip import Family, IPAddress, family_of, pack_address
 from netproxy.model.names import ServiceKey
@@ -43,10 +43,18 @@ class Sweep(NamedTuple):
             destination: Where the client sends to.
             server: From where it is answered; the destination itself if nobody translated it.
         """
+        servers = self._servers_of(destination)
+        return servers is not None and server not in servers
+
+    def concerns(self, destination: Place) -> bool:
+        """Whether connections to there are looked at."""
+        return self._servers_of(destination) is not None
+
+    def _servers_of(self, destination: Place) -> Servers | None:
         servers = self.frontends.get(destination)
         if servers is None and destination[0] in self.nodeport_addresses:
             servers = self.frontends.get((b"", destination[1]))
-        return servers is not None and server not in servers
+        return servers
 
 
 class FlowBook:
@@ -54,51 +62,80 @@ class FlowBook:
 
     def __init__(self, family: Family) -> None:
         self._family = family
-        self._services: dict[ServiceKey, dict[Place, Servers]] = {}
-        self._servers: dict[Place, Servers] = {}
-        """Frontend → its endpoints that still serve, over all Services."""
+        self._services: dict[ServiceKey, Mapping[Place, Servers]] = {}
+        self._owners: dict[Place, ServiceKey] = {}
+        """Frontend → the Service last said to have it; it may change hands in any order."""
         self._pending: set[Place] = set()
+        self._unknown: set[Place] = set()
+        """Frontends heard of for the first time: connections may be older than what is known."""
 
     def note(self, key: ServiceKey, served: Mapping[Place, Servers]) -> None:
         """What a Service has now; nothing: it is gone, or has no UDP port."""
-        before = self._services.get(key)
-        if not before and not served:
-            return
-        for place in before or ():
-            if place not in served:
-                # It may have gone over to another Service, in either order.
-                if self._servers.get(place) == (before or {})[place]:
-                    self._servers.pop(place, None)
+        for place in self._services.get(key, {}):
+            if place not in served and self._owners.get(place) == key:
+                del self._owners[place]
                 self._pending.add(place)
         for place, servers in served.items():
-            had = self._servers.get(place)
-            self._servers[place] = servers
-            # One more server takes nobody's away; the first one finds clients that sent in vain.
-            is_harmless = had == servers or (had and had <= servers)
-            if had is None or not is_harmless:
+            if place not in self._owners:
+                self._unknown.add(place)
+            elif not _keeps_everybody(self._servers_of(place), servers):
                 self._pending.add(place)
+            self._owners[place] = key
+        # Last: until now, its frontends' servers were those of before.
         if served:
             self._services[key] = dict(served)
         else:
-            del self._services[key]
+            self._services.pop(key, None)
 
-    def take(self, nodeport_addresses: Collection[IPAddress]) -> Sweep | None:
-        """What to look for since the last time; None: nothing can have gone astray."""
-        if not self._pending:
-            return None
+    def take(
+        self, nodeport_addresses: Collection[IPAddress], *, is_complete: bool = True
+    ) -> Sweep | None:
+        """What to look for since the last time; None: nothing can have gone astray.
+
+        Args:
+            nodeport_addresses: This node's addresses that accept NodePorts.
+            is_complete: Nothing is missing in what Services were said to have. Otherwise what was
+                heard for the first time has to wait: the endpoint of a connection may be missing.
+        """
         pending, self._pending = self._pending, set()
-        servers = {place: self._servers.get(place, frozenset()) for place in pending}
+        if is_complete:
+            pending |= self._unknown
+            self._unknown = set()
+        if not pending:
+            return None
         addresses = frozenset(map(pack_address, nodeport_addresses))
-        return Sweep(self._family, servers, addresses)
+        for _, port in [place for place in pending if not place[0]]:
+            # A frontend on one of these addresses goes before a NodePort of the same number.
+            pending |= {(address, port) for address in addresses} & self._owners.keys()
+        frontends = {place: self._servers_at(place, addresses) for place in pending}
+        return Sweep(self._family, frontends, addresses)
 
     def put_back(self, sweep: Sweep) -> None:
         """It could not be carried out: it is part of the next one."""
         self._pending.update(sweep.frontends)
 
+    def _servers_of(self, place: Place) -> Servers:
+        owner = self._owners.get(place)
+        return self._services[owner][place] if owner is not None else frozenset()
+
+    def _servers_at(self, place: Place, addresses: Collection[bytes]) -> Servers:
+        """Who serves there; a NodePort answers where no frontend of its own is left."""
+        if place not in self._owners and place[0] in addresses:
+            place = b"", place[1]
+        return self._servers_of(place)
+
+
+def _keeps_everybody(before: Servers, now: Servers) -> bool:
+    """Whether all connections are right still.
+
+    One more server takes nobody's away; but the first one finds clients that sent in vain.
+    """
+    return before == now or (bool(before) and before <= now)
+
 
 def udp_servers(
     service: Service,
-    slices: Iterable[EndpointSlice],
+    slices: Collection[EndpointSlice],
     family: Family,
     lost: Collection[FrontendKey] = (),
 ) -> dict[Place, Servers]:
@@ -116,7 +153,7 @@ def udp_servers(
     has_udp = any(port.protocol == UDP for port in service.ports)
     if not has_udp or not has_family(service, family):
         return {}
-    usable = [each for each in slices if each.family is family]
+    usable = [each for each in authoritative(slices) if each.family is family]
     served: dict[Place, Servers] = {}
     for port in service.ports:
         if port.protocol != UDP:

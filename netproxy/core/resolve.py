@@ -56,9 +56,7 @@ def resolve_service(
         lost: Frontends that belong to an older rival; they are left out.
     """
     plans = []
-    if len(slices) > 1 and not all(s.is_legacy for s in slices):
-        # Endpoints objects mirror the slices; where slices exist they say more.
-        slices = [s for s in slices if not s.is_legacy]
+    slices = authoritative(slices)
     for family in families:
         if not has_family(service, family):
             continue
@@ -68,6 +66,13 @@ def resolve_service(
             if plan.frontends:
                 plans.append(plan)
     return plans
+
+
+def authoritative(slices: Collection[EndpointSlice]) -> Collection[EndpointSlice]:
+    """Those that count: Endpoints objects mirror the slices; where slices exist they say more."""
+    if len(slices) > 1 and not all(s.is_legacy for s in slices):
+        return [s for s in slices if not s.is_legacy]
+    return slices
 
 
 def has_family(service: Service, family: Family) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import os
 import re
 import selectors
 import socket
 import threading
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
@@ -21,7 +24,7 @@ from netproxy.kernel import conntrack
 from netproxy.kernel.addresses import read_addresses
 from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.events import Delete, Event, Listed, Upsert
-from netproxy.model.ip import Family, IPAddress
+from netproxy.model.ip import Family, IPAddress, pack_address
 from netproxy.model.names import ServiceKey
 from netproxy.model.service import Service, ServicePort
 from netproxy.proxier import Proxier
@@ -79,10 +82,14 @@ class Node:
         return report.forgotten_flows
 
     def flows(self, word: str = "ipv4") -> list[str]:
-        """Destination, port and answering address of every connection."""
-        text = self.space.run("conntrack", "-L", "-f", word)
-        pattern = r"(\w+) .*?dst=(\S+) sport=\d+ dport=(\d+) .*?src=(\S+) "
-        return [f"{m[1]} {m[2]}:{m[3]} {m[4]}" for m in re.finditer(pattern, text)]
+        return node_flows(self.space, word)
+
+
+def node_flows(space: NetworkNamespace, word: str) -> list[str]:
+    """Protocol, destination, port and answering address of every connection."""
+    text = space.run("conntrack", "-L", "-f", word)
+    pattern = r"(\w+) .*?dst=(\S+) sport=\d+ dport=(\d+) .*?src=(\S+) "
+    return [f"{m[1]} {m[2]}:{m[3]} {m[4]}" for m in re.finditer(pattern, text)]
 
 
 class Servers:
@@ -265,17 +272,76 @@ def test_a_client_that_came_before_the_first_endpoint(netns: NetworkNamespace, w
         assert node.serve(good, vip=vip) == 1, "it would go on untranslated"
 
 
-def test_a_kernel_without_filters(netns: NetworkNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conntrack, "_wanted", lambda _: b"\x08\0\x19\x80\x04\0\x63\0")
+@pytest.mark.parametrize("word", ENTRIES)
+@pytest.mark.parametrize("count", [1, 2, 9, 20])
+def test_however_much_there_is_to_look_for(netns: NetworkNamespace, word: str, count: int) -> None:
+    vip, good, gone, _ = ENTRIES[word]
+    family = Family.IPV6 if ":" in vip else Family.IPV4
+    packed = pack_address(IPAddress(vip))
+    for port in (53, 54, 99):
+        for server in (good, gone):
+            insert(netns, word, "udp", (vip, port), server)
+    insert(netns, word, "udp", (gone, 53), gone)
+    servers = frozenset({(pack_address(IPAddress(good)), 5353)})
+    sweep = Sweep(family, {(packed, 53 + n): servers for n in range(count)}, frozenset())
+    assert netns.call(lambda: conntrack.KernelFlows().forget(sweep)) == min(count, 2)
+    left = [flow.removeprefix("udp ") for flow in node_flows(netns, word)]
+    bad = [f"{vip}:{port} {gone}" for port in (53, 54)[:count]]
+    assert sorted({f"{vip}:{port} {gone}" for port in (53, 54)} - set(left)) == bad
+    assert len(left) == 7 - len(bad)
+
+
+# As a kernel before 5.8 takes them: it passes over the filter; and as one that refuses this one.
+OLD_KERNELS = {"passes over it": b"", "refuses it": b"\x08\0\x19\x80\x04\0\x63\0"}
+
+
+@pytest.mark.parametrize("filter_", OLD_KERNELS.values(), ids=OLD_KERNELS)
+def test_a_kernel_without_filters(
+    netns: NetworkNamespace, monkeypatch: pytest.MonkeyPatch, filter_: bytes
+) -> None:
+    asked: list[bytes] = []
+    dump = conntrack._Conversation.dump
+
+    def listen(self: conntrack._Conversation, family: Family, body: bytes) -> Iterator[bytes]:
+        asked.append(body)
+        return dump(self, family, body)
+
+    monkeypatch.setattr(conntrack._Question, "encode", lambda _: filter_)
+    monkeypatch.setattr(conntrack._Conversation, "dump", listen)
     for number in range(200):
         insert(netns, "ipv4", "udp", (VIP, 1000 + number), "10.180.0.9")
     insert(netns, "ipv4", "udp", (VIP, 53), "10.180.0.9")
     with Node(netns, CONFIGS["nftables"]) as node:
         assert node.serve("10.180.0.1") == 1
         assert len(node.flows()) == 200
-        flows = node._proxier._flows
-        assert isinstance(flows, conntrack.KernelFlows)
-        assert not flows._can_filter, "it was refused, once"
+        assert asked == [filter_, b""], "it was asked once"
+        node.serve("10.180.0.2")
+        assert asked == [filter_, b"", b""]
+
+
+class Moody(conntrack._Conversation):
+    """A kernel that has trouble of the moment, some times."""
+
+    troubles: ClassVar[list[int]] = []
+
+    def dump(self, family: Family, body: bytes) -> Iterator[bytes]:
+        yield from super().dump(family, body)
+        if self.troubles:
+            number = self.troubles.pop()
+            raise OSError(number, os.strerror(number))
+
+
+def test_trouble_of_the_moment(netns: NetworkNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conntrack, "_Conversation", Moody)
+    sweep = Sweep(Family.IPV4, {(pack_address(IPAddress(VIP)), 53): frozenset()}, frozenset())
+    flows = conntrack.KernelFlows()
+    Moody.troubles = [errno.EINTR, errno.ENOBUFS, errno.EBUSY]
+    insert(netns, "ipv4", "udp", (VIP, 53), "10.180.0.9")
+    assert netns.call(lambda: flows.forget(sweep)) == 1
+    Moody.troubles = [errno.ENOBUFS] * 100
+    with pytest.raises(DataplaneError):
+        netns.call(lambda: flows.forget(sweep))
+    assert len(Moody.troubles) == 95, "five attempts"
 
 
 def test_many_at_once(netns: NetworkNamespace) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from netproxy.core.conntrack import FlowBook, Place, Sweep, udp_servers
-from netproxy.model.endpoints import EndpointSlice
+from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.ip import Family, IPAddress, pack_address, parse_address
 from netproxy.model.names import ServiceKey
 from netproxy.model.parse import parse_object
-from netproxy.model.service import Service
+from netproxy.model.service import Service, ServicePort
 
 DATA = Path(__file__).parents[2] / "data/flows/conntrack.json"
 CASES = json.loads(DATA.read_text())
@@ -142,3 +142,40 @@ def test_transit_with_the_number_of_a_nodeport(book: FlowBook) -> None:
     sweep = sweep_of(book)
     assert sweep.condemns((pack_address(NODE_IP), 30053), B)
     assert not sweep.condemns((b"\xcb\0\x71\1", 30053), B), "somebody else's address"
+
+
+def test_another_service_takes_over_with_the_same_servers(book: FlowBook) -> None:
+    book.note(ServiceKey("ns", "heir"), {VIP: frozenset({A, B})})
+    book.note(KEY, {})
+    assert book.take([NODE_IP]) is None, "nobody has to move"
+
+
+def test_a_nodeport_does_not_judge_a_frontend_with_its_number(book: FlowBook) -> None:
+    own = (pack_address(NODE_IP), 30053)
+    book.note(ServiceKey("ns", "other"), {own: frozenset({B})})
+    sweep_of(book)
+    book.note(KEY, {(b"", 30053): frozenset({A})})
+    assert not sweep_of(book).condemns(own, B), "an external IP of another Service"
+
+
+def test_what_is_new_waits_until_all_is_known(book: FlowBook) -> None:
+    book.note(ServiceKey("ns", "half-known"), {OTHER_VIP: frozenset()})
+    assert book.take([NODE_IP], is_complete=False) is None
+    book.note(KEY, {VIP: frozenset({A})})
+    sweep = book.take([NODE_IP], is_complete=False)
+    assert sweep is not None
+    assert sweep.condemns(VIP, B), "that it is gone is known"
+    assert not sweep.condemns(OTHER_VIP, B)
+    assert sweep_of(book).condemns(OTHER_VIP, B)
+
+
+def test_legacy_endpoints_say_nothing_where_slices_are() -> None:
+    service = Service(KEY, (ServicePort("", "UDP", 53),), (IPAddress("10.96.0.1"),))
+
+    def served(address: str, *, is_legacy: bool) -> EndpointSlice:
+        ports, endpoints = (SlicePort("", "UDP", 53),), (Endpoint(IPAddress(address), "n"),)
+        return EndpointSlice(KEY, address, Family.IPV4, ports, endpoints, is_legacy=is_legacy)
+
+    old, new = served("10.0.0.1", is_legacy=True), served("10.0.0.2", is_legacy=False)
+    assert udp_servers(service, [old, new], Family.IPV4) == {VIP: frozenset({B})}
+    assert udp_servers(service, [old], Family.IPV4) == {VIP: frozenset({A})}
