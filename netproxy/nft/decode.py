@@ -23,7 +23,6 @@ _HOOK_NAMES = {number: name for name, number in HOOK_NUMBERS.items()}
 _VERDICT_KINDS = {code & 0xFFFFFFFF: VerdictKind(word) for word, code in nl.VERDICT_CODES.items()}
 _ELEMENT_HEAD = struct.Struct("=HHHHHH")
 """Headers of the list element, of its key, and of the key's value."""
-_KEY_END = struct.pack("=H", nl.ELEMENT_KEY_END)
 _BODY = 4
 """Bytes of nfgenmsg before the attributes of a message."""
 
@@ -135,9 +134,7 @@ def _decode_list(blob: bytes) -> Iterator[tuple[bytes, Data]]:
         key_at = offset + 12
         key = blob[key_at : key_at + value_length - 4]
         tail = blob[offset + 8 + ((value_length + 3) & ~3) : offset + total]
-        if tail[2:4] == _KEY_END:
-            yield _decode_range(blob[offset + 4 : offset + total])
-        elif tail[:8] == data_head:
+        if tail[:8] == data_head:
             yield key, tail[8 : 8 + data_length]
         elif tail in tails:
             yield key, tails[tail]
@@ -162,13 +159,6 @@ def _decode_element(element: bytes) -> tuple[bytes, Data]:
     verdict = nl.read(data[nl.DATA_VERDICT])
     kind = _VERDICT_KINDS.get(nl.read_u32(verdict[nl.VERDICT_CODE]), VerdictKind.RETURN)
     return key, _verdict(kind, nl.read_text(verdict.get(nl.VERDICT_CHAIN, b"")))
-
-
-def _decode_range(element: bytes) -> tuple[bytes, Data]:
-    """An interval set's element: its first and its last key, joined."""
-    parts = nl.read(element)
-    first, last = parts[nl.ELEMENT_KEY], parts[nl.ELEMENT_KEY_END]
-    return nl.read(first)[nl.DATA_VALUE] + nl.read(last)[nl.DATA_VALUE], None
 
 
 _verdicts: dict[tuple[VerdictKind, str], Verdict] = {}

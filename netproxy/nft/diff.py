@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netproxy.nft.expr import address_bytes
-from netproxy.nft.objects import Chain, Data, Elements, Ruleset, SetSpec, halves
+from netproxy.nft.objects import Chain, Data, Elements, Ruleset, SetSpec
 from netproxy.nft.transaction import (
     AddChain,
     AddElements,
@@ -46,7 +45,7 @@ def diff_rulesets(actual: Ruleset, desired: Ruleset, *, prune: bool = True) -> T
         AddSet(name, spec) for name, spec in desired.sets.items() if name not in actual.sets
     ]
     operations += _put_chains(actual.chains, desired.chains)
-    additions, replacements, deletions = _element_changes(actual, desired, prune=prune)
+    additions, replacements, deletions = _element_changes(actual, desired)
     operations += [*additions, *replacements]
     if prune:
         operations += deletions
@@ -98,7 +97,7 @@ def _drop_chains(actual: dict[str, Chain], desired: dict[str, Chain]) -> list[Op
 
 
 def _element_changes(
-    actual: Ruleset, desired: Ruleset, *, prune: bool
+    actual: Ruleset, desired: Ruleset
 ) -> tuple[list[Operation], list[Operation], list[Operation]]:
     """Additions, replacements and deletions; data maps come before verdict maps."""
     additions: list[Operation] = []
@@ -109,9 +108,6 @@ def _element_changes(
             continue
         have, want = actual.elements.get(name, {}), desired.elements.get(name, {})
         added, replaced, deleted = diff_elements(have, want)
-        if spec.is_interval and deleted:
-            additions += _ranges_in_the_way(spec, desired, name, deleted, prune=prune)
-            deleted = []
         if added:
             additions.append(AddElements(name, spec, added))
         if replaced:
@@ -121,32 +117,10 @@ def _element_changes(
     return additions, replacements, deletions
 
 
-def _ranges_in_the_way(
-    spec: SetSpec,
-    desired: Ruleset,
-    name: str,
-    stale: list[tuple[bytes, Data]],
-    *,
-    prune: bool,
-) -> list[Operation]:
-    """Ranges are taken out before others are put in, which might overlap.
-
-    Without pruning only those go to whose other fields there are ranges now.
-    """
-    size = address_bytes(desired.family)
-    if not prune:
-        wanted = {halves(key)[0][:-size] for key in desired.elements.get(name, {})}
-        stale = [(key, data) for key, data in stale if halves(key)[0][:-size] in wanted]
-    return [DeleteElements(name, spec, stale)] if stale else []
-
-
 def data_first(sets: Iterable[tuple[str, SetSpec]]) -> list[tuple[str, SetSpec]]:
-    """Sets in the order in which they must be filled: verdict maps lead to all others.
-
-    Ranges come first: they are exceptions from what another set says.
-    """
-    order = {"data map": 1, "set": 2, "verdict map": 3}
-    return sorted(sets, key=lambda item: not item[1].is_interval and order[item[1].kind.value])
+    """Sets in the order in which they must be filled: verdict maps lead to all others."""
+    order = {"data map": 0, "set": 1, "verdict map": 2}
+    return sorted(sets, key=lambda item: order[item[1].kind.value])
 
 
 def diff_elements(

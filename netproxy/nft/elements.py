@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from netproxy.model.ip import Family, IPAddress, pack_address, unpack_address
-from netproxy.nft.expr import PROTOCOL_NAMES, Key, Load, Numgen, load_bytes, padded
+from netproxy.nft.expr import PROTOCOL_NAMES, Field, Key, Numgen, load_bytes, padded
 
 _PORT = struct.Struct(">H2x")
 _PROTOCOL = struct.Struct("B3x")
@@ -44,7 +44,7 @@ def pack_target(address: IPAddress, port: int) -> bytes:
     return pack_address(address) + _PORT.pack(port)
 
 
-def unpack_fields(loads: tuple[Load, ...], packed: bytes, family: Family) -> list[str]:
+def unpack_fields(loads: tuple[Field, ...], packed: bytes, family: Family) -> list[str]:
     """The fields of a key or a value in nft's words."""
     if len(loads) == 1:
         return [field_text(loads[0], packed)]
@@ -57,7 +57,7 @@ def unpack_fields(loads: tuple[Load, ...], packed: bytes, family: Family) -> lis
     return words
 
 
-def field_text(load: Load, raw: bytes) -> str:
+def field_text(load: Field, raw: bytes) -> str:
     """One field in nft's words."""
     return _FIELD_WORDS[load if isinstance(load, Key) else Numgen](raw)
 

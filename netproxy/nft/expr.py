@@ -45,8 +45,18 @@ class Numgen(NamedTuple):
     offset: int = 0
 
 
-Load = Key | Numgen
-"""One field of a lookup key."""
+Field = Key | Numgen
+"""What a field of a set's or map's key or value is like."""
+
+
+class SourceNetwork(NamedTuple):
+    """``ip saddr & MASK``: the network of this prefix length that the source is in."""
+
+    length: int
+
+
+Load = Field | SourceNetwork
+"""What a rule reads into one field of a lookup key."""
 
 
 class Match(NamedTuple):
@@ -84,13 +94,11 @@ class MatchMark(NamedTuple):
 
 
 class InSet(NamedTuple):
-    """Go on only if the concatenation of the keys is an element of the set, or in one."""
+    """Go on only if the concatenation of the keys is an element of the set."""
 
     keys: tuple[Load, ...]
     set: str
     negate: bool = False
-    is_interval: bool = False
-    """The set's elements are ranges. Nft writes such a lookup with one expression more."""
 
 
 class VerdictMap(NamedTuple):
@@ -236,10 +244,16 @@ def address_bytes(family: Family) -> int:
     return 4 if family is Family.IPV4 else 16
 
 
+def network_mask(length: int, family: Family) -> bytes:
+    """The mask of a prefix length, in network order."""
+    bits = address_bytes(family) * 8
+    return (((1 << length) - 1) << (bits - length)).to_bytes(bits // 8, "big")
+
+
 def load_bytes(load: Load, family: Family) -> int:
     """How many bytes the value of a load has, before padding to whole 4-byte registers."""
     match load:
-        case Key.SADDR | Key.DADDR | Key.ORIGINAL_DADDR:
+        case Key.SADDR | Key.DADDR | Key.ORIGINAL_DADDR | SourceNetwork():
             return address_bytes(family)
         case Key.SADDR_DADDR_HEAD:
             return address_bytes(family) + DADDR_HEAD_BYTES[family]

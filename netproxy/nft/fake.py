@@ -15,7 +15,6 @@ from netproxy.nft.expr import (
     Dnat,
     DropElement,
     InSet,
-    Key,
     Load,
     PutElement,
     RewriteDaddr,
@@ -23,19 +22,9 @@ from netproxy.nft.expr import (
     Statement,
     Verdict,
     VerdictMap,
-    address_bytes,
     key_bytes,
 )
-from netproxy.nft.objects import (
-    Chain,
-    Data,
-    Elements,
-    Ruleset,
-    SetKind,
-    SetSpec,
-    Vocabulary,
-    halves,
-)
+from netproxy.nft.objects import Chain, Data, Ruleset, SetKind, SetSpec, Vocabulary
 from netproxy.nft.transaction import (
     AddChain,
     AddElements,
@@ -184,8 +173,6 @@ class _Work:
         self._require(spec == op.spec, errno.EINVAL, f"set {op.set} is declared otherwise")
         match op:
             case AddElements(items=items):
-                if spec.is_interval:
-                    self._check_ranges(spec, elements, [key for key, _ in items])
                 for key, data in items:
                     self._check_element(spec, key, data)
                     same = key not in elements or elements[key] == data
@@ -203,7 +190,7 @@ class _Work:
 
     def _check_element(self, spec: SetSpec, key: bytes, data: Data) -> None:
         family = self.state.family
-        right_key = len(key) == key_bytes(spec.key, family) * (2 if spec.is_interval else 1)
+        right_key = len(key) == key_bytes(spec.key, family)
         self._require(right_key, errno.EINVAL, f"key {key.hex()} has the wrong length")
         match spec.kind:
             case SetKind.SET:
@@ -215,20 +202,6 @@ class _Work:
                 self._require(isinstance(data, Verdict), errno.EINVAL, "the data is no verdict")
                 assert isinstance(data, Verdict)
                 self._check_reference(data)
-
-    def _check_ranges(self, spec: SetSpec, elements: Elements, new: Iterable[bytes]) -> None:
-        """Ranges may be the same, but not overlap."""
-        size = address_bytes(self.state.family)
-        known: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        assert spec.key[-1] is Key.SADDR
-        for key in (*elements, *new):
-            first, last = halves(key)
-            begin, end = first[-size:], last[-size:]
-            for other_begin, other_end in known.setdefault(first[:-size], []):
-                overlaps = begin <= other_end and other_begin <= end
-                is_same = (begin, end) == (other_begin, other_end)
-                self._require(is_same or not overlaps, errno.ENOTEMPTY, "ranges overlap")
-            known[first[:-size]].append((begin, end))
 
     def _check_reference(self, statement: Statement) -> None:
         """A rule or a verdict may only refer to what is there already."""

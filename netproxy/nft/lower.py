@@ -16,6 +16,7 @@ from netproxy.nft.expr import (
     DADDR_HEAD_BYTES,
     Dnat,
     DropElement,
+    Field,
     FlipMark,
     InSet,
     Key,
@@ -33,11 +34,13 @@ from netproxy.nft.expr import (
     RewriteDaddr,
     Rule,
     SetMark,
+    SourceNetwork,
     Statement,
     Verdict,
     VerdictMap,
     address_bytes,
     load_bytes,
+    network_mask,
     padded,
 )
 
@@ -57,7 +60,6 @@ COMPARED = {
     "numgen": (1, 2, 3, 4),
     "cmp": (1, 2, 3),
     "bitwise": (1, 2, 3, 4, 5),
-    "byteorder": (1, 2, 3, 4, 5),
     "lookup": (1, 2, 3, 5),
     "dynset": (1, 3, 4, 5, 6),
     "immediate": (1, 2),
@@ -94,8 +96,6 @@ _VERDICT_REGISTER = 0
 _UPDATE, _DELETE = 1, 2
 """Source: enum nft_dynset_ops, linux/netfilter/nf_tables.h."""
 _ELEMENT_DATA_WORD = 4
-_TO_NETWORK_ORDER = 1
-"""Source: NFT_BYTEORDER_HTON, linux/netfilter/nf_tables.h."""
 _ADDRESS_CHECKSUMS = {Family.IPV4: (1, 10), Family.IPV6: (0, 0)}
 """Kind and place of the network header's checksum: the Internet's, or none."""
 _PSEUDO_HEADER = 1
@@ -125,11 +125,8 @@ def lower_statement(  # noqa: C901, PLR0911, PLR0912 - one case per statement
             return _match_bits(_load_ct(_CT_STATUS), _STATUS_DST_NAT)
         case MatchMark(bits=bits):
             return _match_bits(_load_meta("mark", 1), bits)
-        case InSet(keys=keys, set=name, negate=negate, is_interval=is_interval):
-            loads = _load_all(keys, family)
-            if is_interval:
-                loads = _in_network_order(loads)
-            return [*loads, _lookup(name, None, negate=negate)]
+        case InSet(keys=keys, set=name, negate=negate):
+            return [*_load_all(keys, family), _lookup(name, None, negate=negate)]
         case VerdictMap(keys=keys, map=name):
             return [*_load_all(keys, family), _lookup(name, _VERDICT_REGISTER)]
         case Dnat():
@@ -178,28 +175,20 @@ def _load_all(keys: tuple[Load, ...], family: Family, word: int = 0) -> list[Exp
     """Load the keys into consecutive registers, from this 32-bit word on."""
     loads = []
     for key in keys:
-        loads.append(_load(key, _register(word), family))
+        register = _register(word)
+        if isinstance(key, SourceNetwork):
+            mask = network_mask(key.length, family)
+            loads += [
+                _load(Key.SADDR, register, family),
+                _bitwise(mask, bytes(len(mask)), register),
+            ]
+        else:
+            loads.append(_load(key, register, family))
         word += padded(load_bytes(key, family)) // 4
     return loads
 
 
-def _in_network_order(loads: list[Expression]) -> list[Expression]:
-    """What nft 1.0.6 does to host-order numbers before a lookup among ranges.
-
-    The protocol is a single byte, so nothing happens; but the rule is to be the same as nft's.
-    """
-    out = []
-    for load in loads:
-        out.append(load)
-        if load.name == "meta":
-            register = dict(load.attributes)[1]
-            same = nl.attribute(1, register), nl.attribute(2, register)
-            sizes = nl.u32(4, 1), nl.u32(5, 2)
-            out.append(_expression("byteorder", *same, nl.u32(3, _TO_NETWORK_ORDER), *sizes))
-    return out
-
-
-def _load(load: Load, register: int, family: Family) -> Expression:
+def _load(load: Field, register: int, family: Family) -> Expression:
     match load:
         case Key.SADDR | Key.DADDR:
             offset = _ADDRESS_OFFSETS[family, load]
@@ -248,8 +237,8 @@ def _compare(value: bytes, *, negate: bool) -> Expression:
     return _expression("cmp", nl.u32(1, 1), operator, _data(3, value))
 
 
-def _bitwise(mask: bytes, flip: bytes) -> Expression:
-    registers = nl.u32(1, 1), nl.u32(2, 1), nl.u32(3, len(mask))
+def _bitwise(mask: bytes, flip: bytes, register: int = 1) -> Expression:
+    registers = nl.u32(1, register), nl.u32(2, register), nl.u32(3, len(mask))
     return _expression("bitwise", *registers, _data(4, mask), _data(5, flip))
 
 
@@ -281,7 +270,7 @@ def _match_prefix(statement: MatchPrefix, family: Family) -> list[Expression]:
         load = _load_payload(_NETWORK_HEADER, offset, whole, 1)
         return [load, _compare(network[:whole], negate=statement.negate)]
     size = len(network)
-    mask = (((1 << length) - 1) << (size * 8 - length)).to_bytes(size, "big")
+    mask = network_mask(length, family)
     load = _load_payload(_NETWORK_HEADER, offset, size, 1)
     cut = _bitwise(mask, bytes(size))
     return [load, cut, _compare(network, negate=statement.negate)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from netproxy.model.ip import Family
-from netproxy.nft.expr import Key, Load, Numgen, Rule, Verdict
+from netproxy.nft.expr import Field, Key, Numgen, Rule, Verdict
 
 
 class Hook(NamedTuple):
@@ -47,17 +47,14 @@ class SetSpec(NamedTuple):
     """The declaration of a set or a map."""
 
     kind: SetKind
-    key: tuple[Load, ...]
-    data: tuple[Load, ...] = ()
+    key: tuple[Field, ...]
+    data: tuple[Field, ...] = ()
     """Field types of a DATA_MAP's value."""
     is_dynamic: bool = False
     """Rules put elements in, each for some time. They are the kernel's own: nobody reads them,
     and no comparison sees them."""
     size: int = 0
     """How many elements a dynamic set may have."""
-    is_interval: bool = False
-    """The last field of each key is a range. Such an element's key is stored as two: all fields
-    with the first value of the range, then all with the last one. Ranges must not overlap."""
 
     @property
     def has_typeof(self) -> bool:
@@ -69,12 +66,6 @@ Data = bytes | Verdict | None
 """Value of an element: packed bytes in a data map, a verdict in a verdict map, None in a set."""
 
 Elements = dict[bytes, Data]
-
-
-def halves(key: bytes) -> tuple[bytes, bytes]:
-    """First and last key of a range: what the key of an interval set's element is made of."""
-    middle = len(key) // 2
-    return key[:middle], key[middle:]
 
 
 class Ruleset(NamedTuple):

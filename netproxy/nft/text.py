@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from netproxy.model.ip import Family
+from netproxy.model.ip import Family, unpack_address
 from netproxy.nft.elements import unpack_fields
 from netproxy.nft.expr import (
     ADDRESSES_HEAD,
     PROTOCOL_NAMES,
     Dnat,
     DropElement,
+    Field,
     FlipMark,
     InSet,
     Key,
@@ -26,12 +27,13 @@ from netproxy.nft.expr import (
     RewriteDaddr,
     Rule,
     SetMark,
+    SourceNetwork,
     Statement,
     Verdict,
     VerdictMap,
-    address_bytes,
+    network_mask,
 )
-from netproxy.nft.objects import Data, Hook, SetKind, SetSpec, family_word, halves
+from netproxy.nft.objects import Data, Hook, SetKind, SetSpec, family_word
 
 _TYPE_WORDS = {Key.L4PROTO: "inet_proto", Key.DPORT: "inet_service", Key.IIFNAME: "ifname"}
 _PRIORITY_WORDS = {
@@ -52,6 +54,9 @@ def load_text(load: Load, family: Family) -> str:
     if isinstance(load, Numgen):
         offset = f" offset {load.offset}" if load.offset else ""
         return f"numgen random mod {load.modulus}{offset}"
+    if isinstance(load, SourceNetwork):
+        mask = unpack_address(network_mask(load.length, family))
+        return f"{family_word(family)} saddr & {mask}"
     return load.value.format(ip=family_word(family), head=ADDRESSES_HEAD[family])
 
 
@@ -132,8 +137,6 @@ def hook_text(hook: Hook) -> str:
 def set_type_text(spec: SetSpec, family: Family) -> str:
     """The line of a set or map that says what its elements are."""
     limits = f"; size {spec.size}; flags dynamic,timeout" if spec.is_dynamic else ""
-    if spec.is_interval:
-        limits = "; flags interval"
     return _type_text(spec, family) + limits
 
 
@@ -151,7 +154,7 @@ def _type_text(spec: SetSpec, family: Family) -> str:
             return f"type {key} : {data}"
 
 
-def _type_word(load: Load, family: Family) -> str:
+def _type_word(load: Field, family: Family) -> str:
     if load in (Key.SADDR, Key.DADDR):
         return "ipv4_addr" if family is Family.IPV4 else "ipv6_addr"
     assert isinstance(load, Key)
@@ -165,8 +168,6 @@ def set_word(spec: SetSpec) -> str:
 
 def element_text(spec: SetSpec, key: bytes, data: Data, family: Family) -> str:
     """One element, as it stands between the braces."""
-    if spec.is_interval:
-        return _range_text(spec, key, family)
     left = " . ".join(unpack_fields(spec.key, key, family))
     match data:
         case None:
@@ -175,14 +176,3 @@ def element_text(spec: SetSpec, key: bytes, data: Data, family: Family) -> str:
             return f"{left} : {verdict_text(data)}"
         case bytes():
             return f"{left} : " + " . ".join(unpack_fields(spec.data, data, family))
-
-
-def _range_text(spec: SetSpec, key: bytes, family: Family) -> str:
-    """An interval set's element; its last field is a network, and nft writes it as one."""
-    first, last = halves(key)
-    *fields, network = unpack_fields(spec.key, first, family)
-    size = address_bytes(family)
-    ends = int.from_bytes(first[-size:], "big"), int.from_bytes(last[-size:], "big")
-    host_bits = (ends[0] ^ ends[1]).bit_length()
-    length = f"/{size * 8 - host_bits}" if host_bits else ""
-    return " . ".join([*fields, network + length])

@@ -7,23 +7,14 @@ fixed parts are built once per set and value shape, and an element costs one con
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from netproxy.model.ip import Family
 from netproxy.nft import attributes as nl
-from netproxy.nft.expr import (
-    ADDRESSES_HEAD,
-    Key,
-    Load,
-    Numgen,
-    Rule,
-    Verdict,
-    key_bytes,
-    load_bytes,
-)
+from netproxy.nft.expr import ADDRESSES_HEAD, Field, Key, Numgen, Rule, Verdict, key_bytes
 from netproxy.nft.lower import lower_rule, verdict_data
-from netproxy.nft.objects import HOOK_NUMBERS, Data, SetKind, SetSpec, halves
+from netproxy.nft.objects import HOOK_NUMBERS, Data, SetKind, SetSpec
 from netproxy.nft.transaction import (
     AddChain,
     AddElements,
@@ -78,8 +69,17 @@ def encode(transaction: Transaction) -> list[Message]:
     """The messages of a transaction, in order."""
     encoder = _Encoder(transaction)
     messages: list[Message] = []
+    refilled = ""
     for index, operation in enumerate(transaction.operations):
-        messages += encoder.encode(operation, index)
+        encoded = encoder.encode(operation, index)
+        if isinstance(operation, FlushChain):
+            refilled = operation.chain
+        elif isinstance(operation, AddRule) and operation.chain == refilled:
+            # Nobody ever meets a chain that has lost its rules and not got the new ones yet.
+            encoded = (message._replace(is_glued=True) for message in encoded)
+        else:
+            refilled = ""
+        messages += encoded
     return messages
 
 
@@ -126,13 +126,13 @@ class _Encoder:
     ) -> Iterator[Message]:
         """The messages of one operation."""
         match operation:
-            case AddElements(set=name, spec=spec, items=items):
-                yield from self._elements(nl.MSG_NEWSETELEM, name, spec, items, index)
-            case DeleteElements(set=name, spec=spec, items=items):
+            case AddElements(set=name, items=items):
+                yield from self._elements(nl.MSG_NEWSETELEM, name, items, index)
+            case DeleteElements(set=name, items=items):
                 keys = [(key, None) for key, _ in items]
-                yield from self._elements(nl.MSG_DELSETELEM, name, spec, keys, index)
-            case ReplaceElements():
-                yield from self._replace(operation, index)
+                yield from self._elements(nl.MSG_DELSETELEM, name, keys, index)
+            case ReplaceElements(set=name, items=items):
+                yield from self._replace(name, items, index)
             case AddTable():
                 body = nl.text(nl.TABLE_NAME, self.table)
                 yield Message(nl.MSG_NEWTABLE, NLM_F_CREATE, body, index)
@@ -186,46 +186,36 @@ class _Encoder:
         # An id is obligatory; the elements that follow in the same batch use the name instead.
         return names + b"".join(parts) + nl.u32(nl.SET_ID, 1)
 
-    def _replace(self, operation: ReplaceElements, index: int) -> Iterator[Message]:
-        name, spec, items = operation
+    def _replace(
+        self, name: str, items: Sequence[tuple[bytes, Data, Data]], index: int
+    ) -> Iterator[Message]:
         # Small pieces, so that taking out and putting back stay close together.
         for start in range(0, len(items), 256):
             piece = items[start : start + 256]
             keys: list[tuple[bytes, Data]] = [(key, None) for key, _, _ in piece]
             new: list[tuple[bytes, Data]] = [(key, data) for key, _, data in piece]
-            for message in self._elements(nl.MSG_DELSETELEM, name, spec, keys, index):
+            for message in self._elements(nl.MSG_DELSETELEM, name, keys, index):
                 yield message._replace(first_item=start)
-            for message in self._elements(nl.MSG_NEWSETELEM, name, spec, new, index):
+            for message in self._elements(nl.MSG_NEWSETELEM, name, new, index):
                 yield message._replace(first_item=start, is_glued=True)
 
     def _elements(
-        self,
-        kind: int,
-        name: str,
-        spec: SetSpec,
-        items: Sequence[tuple[bytes, Data]],
-        index: int,
+        self, kind: int, name: str, items: Sequence[tuple[bytes, Data]], index: int
     ) -> Iterator[Message]:
         flags = NLM_F_CREATE if kind == nl.MSG_NEWSETELEM else 0
         prefix = nl.text(nl.ELEMENTS_TABLE, self.table) + nl.text(nl.ELEMENTS_SET, name)
         first = 0
-        encode_all = _encode_ranges if spec.is_interval else _encode_elements
-        for count, blob in _element_lists(items, encode_all):
+        for count, blob in _element_lists(items):
             head = _ATTRIBUTE.pack(4 + len(blob), nl.ELEMENTS_LIST)
             yield Message(kind, flags, prefix + head + blob, index, first)
             first += count
 
 
-_Items = Sequence[tuple[bytes, Data]]
-
-
-def _element_lists(
-    items: _Items, encode_all: Callable[[_Items], list[bytes]]
-) -> Iterator[tuple[int, bytes]]:
+def _element_lists(items: Sequence[tuple[bytes, Data]]) -> Iterator[tuple[int, bytes]]:
     """Encoded elements in lists that fit one attribute each, with their counts."""
     if not items:
         return
-    encoded = encode_all(items)
+    encoded = _encode_elements(items)
     longest = max(map(len, encoded)) if isinstance(items[0][1], Verdict) else len(encoded[0])
     per_message = _MAX_LIST // longest
     for start in range(0, len(encoded), per_message):
@@ -249,17 +239,6 @@ def _encode_elements(items: Sequence[tuple[bytes, Data]]) -> list[bytes]:
         head = _element_head(key_length, 0)
         return [head + key + padding for key, _ in items]
     return _encode_verdict_elements(items, key_length, padding)
-
-
-def _encode_ranges(items: _Items) -> list[bytes]:
-    """Elements of an interval set: a key, and a key where the range ends."""
-    encoded = []
-    for key, _ in items:
-        first, last = halves(key)
-        begin = nl.nested(nl.ELEMENT_KEY, nl.attribute(nl.DATA_VALUE, first))
-        end = nl.nested(nl.ELEMENT_KEY_END, nl.attribute(nl.DATA_VALUE, last))
-        encoded.append(nl.nested(nl.LIST_ELEMENT, begin, end))
-    return encoded
 
 
 def _encode_verdict_elements(
@@ -300,8 +279,6 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
     pack = struct.Struct(">I").pack
     attributes = []
     flags = nl.SET_FLAG_MAP if spec.kind is not SetKind.SET else 0
-    if spec.is_interval:
-        flags |= nl.SET_FLAG_INTERVAL | nl.SET_FLAG_CONCAT
     if spec.is_dynamic:
         flags |= nl.SET_FLAG_TIMEOUT | nl.SET_FLAG_EVAL
     if flags:
@@ -315,15 +292,11 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
         attributes.append((nl.SET_DATA_TYPE, pack(_TYPE_VERDICT)))
     if spec.size:
         attributes.append((nl.SET_DESC, nl.u32(nl.SET_DESC_SIZE, spec.size)))
-    if spec.is_interval:
-        lengths = [nl.u32(nl.SET_FIELD_LEN, load_bytes(load, family)) for load in spec.key]
-        fields = [nl.nested(nl.LIST_ELEMENT, length) for length in lengths]
-        attributes.append((nl.SET_DESC, nl.nested(nl.SET_DESC_CONCAT, *fields)))
     attributes.append((nl.SET_USERDATA, _set_userdata(spec, family)))
     return attributes
 
 
-def _concatenated_type(loads: tuple[Load, ...], family: Family) -> int:
+def _concatenated_type(loads: tuple[Field, ...], family: Family) -> int:
     """Nft's number for a type; a concatenation has six bits per field."""
     number = 0
     for load in loads:
@@ -382,7 +355,7 @@ def _set_userdata(spec: SetSpec, family: Family) -> bytes:
     return out
 
 
-def _typeof_all(loads: tuple[Load, ...], family: Family) -> bytes:
+def _typeof_all(loads: tuple[Field, ...], family: Family) -> bytes:
     if len(loads) == 1:
         return _typeof(loads[0], family)
     fields = b"".join(_tlv(i, _typeof(load, family)) for i, load in enumerate(loads))
@@ -390,7 +363,7 @@ def _typeof_all(loads: tuple[Load, ...], family: Family) -> bytes:
     return expression + _tlv(_TYPEOF_DATA, fields)
 
 
-def _typeof(load: Load, family: Family) -> bytes:
+def _typeof(load: Field, family: Family) -> bytes:
     if isinstance(load, Numgen):
         # The declaration says "mod 2": any modulus will do, and this one never changes.
         inner = _tlv(0, _number(1)) + _tlv(1, _number(2)) + _tlv(2, _number(0))

@@ -33,15 +33,16 @@ from netproxy.nft.expr import (
     RewriteDaddr,
     Rule,
     SetMark,
+    SourceNetwork,
     Statement,
     Verdict,
     VerdictKind,
     VerdictMap,
-    address_bytes,
     load_bytes,
+    network_mask,
     padded,
 )
-from netproxy.nft.objects import Chain, Data, Ruleset, halves
+from netproxy.nft.objects import Chain, Data, Ruleset
 
 _LOCAL, _UNICAST = 2, 1
 """Source: RTN_LOCAL, RTN_UNICAST, linux/rtnetlink.h."""
@@ -313,20 +314,10 @@ class _Walker:
                 return state.is_translated
             case MatchMark(bits=bits):
                 return bool(state.mark & bits)
-            case InSet(keys=keys, set=name, negate=negate, is_interval=False):
-                return (self._key(keys, state, 0) in self._ruleset.elements[name]) != negate
             case InSet(keys=keys, set=name, negate=negate):
-                return self._is_in_range(self._key(keys, state, 0), name) != negate
+                return (self._key(keys, state, 0) in self._ruleset.elements[name]) != negate
             case _:
                 raise AssertionError(statement)
-
-    def _is_in_range(self, key: bytes, name: str) -> bool:
-        """Whether a key is in an interval set: equal, but for its last field, which is in range."""
-        head = len(key) - address_bytes(self._ruleset.family)
-        return any(
-            first[:head] == key[:head] and first <= key <= last
-            for first, last in map(halves, self._ruleset.elements[name])
-        )
 
     def _equals(self, key: Key, value: int | str, state: _State) -> bool:
         if isinstance(value, str):
@@ -368,6 +359,10 @@ class _Walker:
                 return pack_address(state.original)
             case Numgen(offset=offset):
                 return pack_index(offset + choice)
+            case SourceNetwork(length=length):
+                mask = network_mask(length, self._ruleset.family)
+                source = pack_address(packet.source)
+                return bytes(a & b for a, b in zip(source, mask, strict=True))
             case _:
                 raise AssertionError(key)
 

@@ -222,6 +222,15 @@ FOREIGN_CHANGES = {
     "no memory": "delete table ip netproxy; add table ip netproxy; "
     "add map ip netproxy affinity-clients { type ipv4_addr : ipv4_addr; }",
     "ticket deleted": "flush map ip netproxy affinity-endpoints",
+    "range added": "add element ip netproxy allowed-sources-25 "
+    "{ 192.0.2.8 . tcp . 80 . 198.51.100.0 }",
+    "ranges deleted": "flush set ip netproxy allowed-sources-28",
+    "everybody let in": "flush set ip netproxy firewalled-ips",
+    "nobody let in": "flush chain ip netproxy source-ranges; "
+    "add rule ip netproxy source-ranges drop",
+    "ranges of another length": "add set ip netproxy allowed-sources-9 "
+    "{ type ipv4_addr . inet_proto . inet_service . ipv4_addr; }",
+    "ranges of another shape": "add set ip netproxy allowed-sources-9 { type ipv4_addr; }",
     "set added": "add set ip netproxy mine { type ipv4_addr; }",
     "set replaced": "delete table ip netproxy; add table ip netproxy; "
     "add map ip netproxy service-ips { type ipv4_addr : verdict; }",

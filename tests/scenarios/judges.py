@@ -155,7 +155,7 @@ class Tracer:
             for name in SETS
             for text in sorted(
                 element_text(SETS[name], key, data, family)
-                for key, data in table.ruleset.elements[name].items()
+                for key, data in table.ruleset.elements.get(name, {}).items()
             )
         )
 

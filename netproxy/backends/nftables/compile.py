@@ -8,15 +8,14 @@ keeps its index, and the last one fills a hole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import NamedTuple
 
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.affinity import NOBODY, SEATS, Seating, head, tail, take_seats
 from netproxy.backends.nftables.names import ClassChain, ClassKind
+from netproxy.backends.nftables.sources import source_elements
 from netproxy.core.plan import Action, Frontend, FrontendKind, ServicePlan, Target
-from netproxy.model.ip import Family, Prefix, pack_address
+from netproxy.model.ip import Family, pack_address
 from netproxy.model.names import ServicePortName
 from netproxy.nft.elements import PACKED_PROTOCOLS, pack_index, pack_port
 from netproxy.nft.expr import DROP, Verdict, goto
@@ -174,7 +173,7 @@ def compile_plan(
         if local_targets and is_local_only:
             placed.append(Placed(where, prefix, is_local=True))
     if plan.source_ranges:
-        shared += _source_ranges(plan, suffix)
+        shared += source_elements(plan, suffix)
     local = [packed for packed, (_, _, here) in zip(targets, plan.targets, strict=True) if here]
     if local or local_targets:
         shared += _hairpins(dict.fromkeys((*local, *local_targets)), suffix)
@@ -213,26 +212,6 @@ def with_tickets(fragment: Fragment, number: int, before: Seating, family: Famil
         elements += [(where, t + suffix, e) for t, e in pairs]
     affinity = Affinity(number, seating, tickets, local_tickets, tuple(elements))
     return fragment._replace(affinity=affinity)
-
-
-def _source_ranges(plan: ServicePlan, suffix: bytes) -> Iterable[tuple[str, bytes]]:
-    """Who may use the load balancer's addresses: (set, key)."""
-    ranges = _packed_ranges(plan.source_ranges)
-    for frontend in plan.frontends:
-        if frontend.kind is FrontendKind.LOAD_BALANCER_IP:
-            prefix = pack_address(frontend.address) + suffix + pack_port(frontend.port)
-            yield names.FIREWALLED_IPS, prefix
-            for first, last in ranges:
-                yield names.ALLOWED_SOURCES, prefix + first + prefix + last
-
-
-@lru_cache(maxsize=1024)
-def _packed_ranges(ranges: tuple[Prefix, ...]) -> list[tuple[bytes, bytes]]:
-    """First and last address of each; none lies in another, which the kernel would refuse."""
-    networks: Iterable[IPv4Network | IPv6Network] = collapse_addresses(
-        [ip_network(str(each)) for each in ranges]  # type: ignore[type-var]
-    )
-    return [(each.network_address.packed, each.broadcast_address.packed) for each in networks]
 
 
 def _pack(targets: Iterable[Target]) -> list[bytes]:

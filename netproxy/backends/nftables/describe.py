@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.names import ClassChain, ClassKind, parse_class_chain
+from netproxy.backends.nftables.sources import LENGTHS
 
 DESCRIPTIONS = {
-    names.ALLOWED_SOURCES: "Who may use a load balancer's address: frontend . sources.",
     names.FIREWALLED_IPS: "Load balancers' addresses that only some sources may use.",
     names.CLUSTER_IPS: "Every ClusterIP, so that connections to its other ports can be refused.",
     names.NODEPORT_IPS: "Addresses of this node that accept NodePorts.",
@@ -33,7 +33,7 @@ DESCRIPTIONS = {
     names.REMEMBERED: "Session affinity: to the endpoint of the ticket that the client has.",
     names.REMEMBERED_LOCAL: "The same for policy Local.",
     names.REJECT: "Verdict maps cannot hold a reject, so they lead here.",
-    names.SOURCE_RANGES: "Clients that a Service does not want.",
+    names.SOURCE_RANGES: "Only clients in one of its ranges may use a load balancer's address.",
     names.FILTER_PREROUTING: "Packets that arrive here, still with the destination they came with.",
     names.FILTER_OUTPUT_PRE_DNAT: "The same for packets of this node's own processes.",
     names.SERVICES: "First packet of a connection: is its destination a Service?",
@@ -66,5 +66,7 @@ def describe_class_chain(chain: ClassChain) -> str:
 
 def describe(name: str) -> str:
     """What the set or chain of this name is for; empty for names that are not ours."""
+    if name in LENGTHS:
+        return f"Who may use a load balancer's address: frontend . network of /{LENGTHS[name]}."
     parsed = parse_class_chain(name)
     return describe_class_chain(parsed) if parsed else DESCRIPTIONS.get(name, "")

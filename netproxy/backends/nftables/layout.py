@@ -14,20 +14,22 @@ A packet's way through it, first packet of a connection:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.names import ClassChain, ClassKind
+from netproxy.backends.nftables.sources import SOURCE_SETS, source_chain
 from netproxy.model.ip import Family, IPAddress, Prefix, pack_address
 from netproxy.nft.expr import (
     ADDRESS_TYPE_LOCAL,
     DROP,
     Dnat,
     DropElement,
+    Field,
     FlipMark,
     InSet,
     Key,
-    Load,
     Masquerade,
     Match,
     MatchMark,
@@ -50,12 +52,12 @@ from netproxy.nft.objects import Chain, Elements, Hook, SetKind, SetSpec
 PRE_DNAT, DSTNAT, FILTER, SRCNAT = -110, -100, 0, 100
 """Source: nft(8), standard priority names."""
 
-FRONTEND: tuple[Load, ...] = (Key.DADDR, Key.L4PROTO, Key.DPORT)
-NODEPORT: tuple[Load, ...] = (Key.L4PROTO, Key.DPORT)
-TARGET: tuple[Load, ...] = (Key.DADDR, Key.DPORT)
-TICKET: tuple[Load, ...] = (Key.DADDR,)
+FRONTEND: tuple[Field, ...] = (Key.DADDR, Key.L4PROTO, Key.DPORT)
+NODEPORT: tuple[Field, ...] = (Key.L4PROTO, Key.DPORT)
+TARGET: tuple[Field, ...] = (Key.DADDR, Key.DPORT)
+TICKET: tuple[Field, ...] = (Key.DADDR,)
 """A number for an endpoint of a service port, in the shape of an address: see ``affinity``."""
-CLIENT: tuple[Load, ...] = (Key.SADDR_DADDR_HEAD,)
+CLIENT: tuple[Field, ...] = (Key.SADDR_DADDR_HEAD,)
 """Who asks for which service port: source, and the part of a ticket that says the latter."""
 MOST_CLIENTS = 1 << 18
 """How many clients of service ports are remembered at a time, as many as a connection table has
@@ -63,10 +65,8 @@ entries by default; others are served without being remembered."""
 _ANY_INDEX = Numgen(2)
 """A map's declaration needs some modulus; the type is that of any."""
 
-ALLOWED: tuple[Load, ...] = (*FRONTEND, Key.SADDR)
-
 SETS: dict[str, SetSpec] = {
-    names.ALLOWED_SOURCES: SetSpec(SetKind.SET, ALLOWED, is_interval=True),
+    **SOURCE_SETS,
     names.FIREWALLED_IPS: SetSpec(SetKind.SET, FRONTEND),
     names.CLUSTER_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
     names.NODEPORT_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
@@ -85,6 +85,8 @@ SETS: dict[str, SetSpec] = {
     names.LOCAL_TICKET_ENDPOINTS: SetSpec(SetKind.DATA_MAP, (*TICKET, Key.L4PROTO), TARGET),
     names.CLIENTS: SetSpec(SetKind.DATA_MAP, CLIENT, TICKET, is_dynamic=True, size=MOST_CLIENTS),
 }
+"""Every set and map that there could be. Who is allowed comes before what is forbidden to others,
+because in this order they are filled."""
 
 
 class LocalDetector(NamedTuple):
@@ -114,11 +116,16 @@ class Settings(NamedTuple):
     """The node's addresses that accept NodePorts; None: all but loopback."""
 
 
-def base_chains(settings: Settings) -> dict[str, Chain]:
-    """All chains but the class chains, in an order in which each refers only to earlier ones."""
+def base_chains(settings: Settings, lengths: Iterable[int]) -> dict[str, Chain]:
+    """All chains but the class chains, in an order in which each refers only to earlier ones.
+
+    Args:
+        settings: On which they depend.
+        lengths: The prefix lengths of all source ranges.
+    """
     return {
         names.REJECT: Chain((Rule((Reject(),)),)),
-        names.SOURCE_RANGES: Chain(_source_ranges()),
+        names.SOURCE_RANGES: source_chain(lengths, settings.family),
         names.FILTER_PREROUTING: Chain(_filter_early(), Hook("filter", "prerouting", PRE_DNAT)),
         names.FILTER_OUTPUT_PRE_DNAT: Chain(_filter_early(), Hook("filter", "output", PRE_DNAT)),
         names.SERVICES: Chain(_services(settings)),
@@ -146,14 +153,9 @@ def base_elements(settings: Settings) -> dict[str, Elements]:
 
 
 def _filter_early() -> tuple[Rule, ...]:
-    return (Rule((MatchNewConnection(), jump(names.SOURCE_RANGES))),)
-
-
-def _source_ranges() -> tuple[Rule, ...]:
     """Before translation, so that the destination is still the load balancer's address."""
     is_firewalled = InSet(FRONTEND, names.FIREWALLED_IPS)
-    is_outside = InSet(ALLOWED, names.ALLOWED_SOURCES, negate=True, is_interval=True)
-    return (Rule((is_firewalled, is_outside, DROP), "not in loadBalancerSourceRanges"),)
+    return (Rule((MatchNewConnection(), is_firewalled, jump(names.SOURCE_RANGES))),)
 
 
 def _services(settings: Settings) -> tuple[Rule, ...]:
@@ -238,7 +240,7 @@ def class_chain(chain: ClassChain, settings: Settings) -> Chain:
     return Chain(rules)
 
 
-def _choice_with_affinity(chain: ClassChain, choice: tuple[Load, ...]) -> tuple[Rule, ...]:
+def _choice_with_affinity(chain: ClassChain, choice: tuple[Field, ...]) -> tuple[Rule, ...]:
     """A client that is new here gets an endpoint, one that is known the endpoint it had.
 
     The destination is about to be rewritten, so it serves as a variable: a random ticket, then the

@@ -2,7 +2,7 @@
 
 Chains are told apart by the number in their name: a chain whose name ends in ``-<n>``, or in
 ``-<n>-affinity-<seconds>``, is a *class chain*, which serves every service with n endpoints; all
-others are constant.
+others are constant. A set whose name ends in a number has networks of this prefix length.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ NO_ENDPOINT_IPS = "no-endpoint-ips"
 NO_ENDPOINT_NODEPORTS = "no-endpoint-nodeports"
 ENDPOINTS = "endpoints"
 NODEPORT_ENDPOINTS = "nodeport-endpoints"
-ALLOWED_SOURCES = "allowed-sources"
 FIREWALLED_IPS = "firewalled-ips"
 TICKETS = "affinity-tickets"
 NODEPORT_TICKETS = "affinity-nodeport-tickets"
@@ -51,6 +50,11 @@ REMEMBERED_LOCAL = "remembered-local-endpoint"
 
 LOCAL_INDEX = 1_000_000
 """Node-local endpoints stand in the endpoints maps from this index on; numgen adds it."""
+
+
+def allowed_sources(length: int) -> str:
+    """The set of networks of this prefix length whose clients may use a load balancer's address."""
+    return f"allowed-sources-{length}"
 
 
 class ClassKind(enum.Enum):

@@ -21,18 +21,22 @@ from netproxy.backends.nftables.layout import (
     base_elements,
     class_chain,
 )
-from netproxy.backends.nftables.names import parse_class_chain
+from netproxy.backends.nftables.names import allowed_sources, parse_class_chain
+from netproxy.backends.nftables.sources import LENGTHS, source_chain
 from netproxy.core.plan import ServicePlan
 from netproxy.model.ip import IPAddress, pack_address
 from netproxy.model.names import ServiceKey
 from netproxy.nft.diff import data_first, diff_rulesets, put_chain
 from netproxy.nft.elements import pack_index
-from netproxy.nft.expr import Rule
-from netproxy.nft.objects import Chain, Data, Ruleset
+from netproxy.nft.expr import Rule, address_bytes
+from netproxy.nft.objects import Chain, Data, Elements, Ruleset
 from netproxy.nft.transaction import (
     AddElements,
+    AddRule,
+    AddSet,
     DeleteChain,
     DeleteElements,
+    DeleteSet,
     FlushChain,
     Operation,
     ReplaceElements,
@@ -59,9 +63,15 @@ class Program:
         """How many verdicts lead to a class chain."""
         self._programmed: set[str] = set()
         """Class chains that the kernel has, in use or not."""
+        self._lengths: Counter[int] = Counter()
+        """How many source ranges have a prefix length."""
+        self._asked: set[int] = set()
+        """Prefix lengths for which the kernel has a set and a rule, in use or not."""
         self._pending: dict[str, dict[bytes, _Change]] = {}
         self.endpoints = 0
         """How many endpoints all service ports have together."""
+        self._is_pruned = False
+        """The kernel has nothing but what is desired, or left unused by us."""
         self._is_tracking = False
         """Differences are kept from the first comparison on; before, all would be one."""
 
@@ -124,20 +134,36 @@ class Program:
         for name in sorted(wanted):
             operations += put_chain(name, self._class_chain(name))
             self._programmed.add(name)
+        if new := set(+self._lengths) - self._asked:
+            operations += [AddSet(name, SETS[name]) for name in map(allowed_sources, sorted(new))]
+            operations += self._ask(self._asked | new)
         operations += _element_operations(pending)
         return Transaction(self.settings.family, names.TABLE, operations)
 
+    def _ask(self, lengths: set[int]) -> list[Operation]:
+        """Make the chain of source ranges anew, with these prefix lengths."""
+        self._asked = lengths
+        chain = source_chain(lengths, self.settings.family)
+        rules: list[Operation] = [AddRule(names.SOURCE_RANGES, rule) for rule in chain.rules]
+        return [FlushChain(names.SOURCE_RANGES), *rules]
+
     def take_unused_chains(self) -> Transaction:
-        """Deletes class chains that no service leads to any more.
+        """Deletes class chains that no service leads to any more, and sets of source ranges.
 
         Apart from the change that made them unused, because before kernel 6.2 a map's element
         holds its chain for a moment after it was deleted, and because counts come and go.
         """
+        if not self._is_pruned:
+            # Services that were not heard of yet may still need them.
+            return Transaction(self.settings.family, names.TABLE, [])
         unused = sorted(name for name in self._programmed if not self._users[name])
         self._programmed.difference_update(unused)
         operations: list[Operation] = []
         for name in unused:
             operations += (FlushChain(name), DeleteChain(name))
+        if idle := sorted(self._asked - set(+self._lengths)):
+            operations += self._ask(self._asked.difference(idle))
+            operations += [DeleteSet(allowed_sources(length)) for length in idle]
         return Transaction(self.settings.family, names.TABLE, operations)
 
     def adopt_placement(self, actual: Ruleset) -> None:
@@ -151,7 +177,9 @@ class Program:
     def compare(self, actual: Ruleset, *, prune: bool = True) -> Transaction:
         """The transaction from what the kernel has to the desired state; nothing stays pending."""
         self._pending.clear()
-        self._is_tracking = True
+        self._is_tracking, self._is_pruned = True, prune
+        kept = () if prune else {LENGTHS[name] for name in actual.sets if name in LENGTHS}
+        self._asked = {*+self._lengths, *kept}
         if actual.exists:
             transaction = diff_rulesets(actual, self.ruleset(), prune=prune)
         else:
@@ -163,8 +191,9 @@ class Program:
 
     def _from_nothing(self, nothing: Ruleset) -> Transaction:
         """The same as comparing with nothing, at two thirds of the cost."""
-        frame = diff_rulesets(nothing, self._frame())
-        items: dict[str, list[tuple[bytes, Data]]] = {name: [] for name in SETS}
+        desired = self._frame()
+        frame = diff_rulesets(nothing, desired)
+        items: dict[str, list[tuple[bytes, Data]]] = {name: [] for name in desired.sets}
         for name, elements in base_elements(self.settings).items():
             items[name].extend(elements.items())
         for ports in self._fragments.values():
@@ -175,15 +204,18 @@ class Program:
                     items[name].append((key, data))
         for name, key in self._owners:
             items[name].append((key, None))
-        fill = [AddElements(n, spec, items[n]) for n, spec in data_first(SETS.items()) if items[n]]
+        in_order = data_first(desired.sets.items())
+        fill = [AddElements(name, spec, items[name]) for name, spec in in_order if items[name]]
         return frame._replace(operations=[*frame.operations, *fill])
 
     def _frame(self) -> Ruleset:
         """The desired chains and sets, without any elements."""
         used = sorted(name for name, count in self._users.items() if count)
-        chains = {name: self._class_chain(name) for name in used} | base_chains(self.settings)
-        family = self.settings.family
-        return Ruleset(family, names.TABLE, chains, dict(SETS), {name: {} for name in SETS})
+        chains = {name: self._class_chain(name) for name in used}
+        chains |= base_chains(self.settings, self._asked)
+        sets = {n: s for n, s in SETS.items() if n not in LENGTHS or LENGTHS[n] in self._asked}
+        elements: dict[str, Elements] = {name: {} for name in sets}
+        return Ruleset(self.settings.family, names.TABLE, chains, sets, elements)
 
     def ruleset(self) -> Ruleset:
         """The desired state as a whole."""
@@ -203,7 +235,8 @@ class Program:
 
     def vocabulary(self, chains: Iterable[str]) -> Iterable[Rule]:
         """Every rule that could be ours in a table with these chains."""
-        for chain in base_chains(self.settings).values():
+        lengths = range(1, address_bytes(self.settings.family) * 8 + 1)
+        for chain in base_chains(self.settings, lengths).values():
             yield from chain.rules
         for name in {*chains, *self._users}:
             parsed = parse_class_chain(name)
@@ -262,14 +295,23 @@ class Program:
         owners = self._owners
         for element in wanted:
             owners[element] = count = owners.get(element, 0) + 1
-            if count == 1 and self._is_tracking:
-                self._note(*element, _ABSENT, None)
+            if count == 1:
+                self._count_length(element[0], 1)
+                if self._is_tracking:
+                    self._note(*element, _ABSENT, None)
         for element in had:
             owners[element] = count = owners[element] - 1
             if not count:
                 del owners[element]
+                self._count_length(element[0], -1)
                 if self._is_tracking:
                     self._note(*element, None, _ABSENT)
+
+    def _count_length(self, name: str, more: int) -> None:
+        """An element of a shared set comes or goes: there is one network more or less."""
+        length = LENGTHS.get(name)
+        if length is not None:
+            self._lengths[length] += more
 
     def _note(self, name: str, key: bytes, old: object, new: object) -> None:
         """Two service ports may hand a key over, in either order: one leaves it, one takes it.
@@ -321,7 +363,7 @@ def _element_operations(pending: dict[str, dict[bytes, _Change]]) -> list[Operat
     """Pending changes in a harmless order: see ``transaction``."""
     puts: list[Operation] = []
     drops: list[Operation] = []
-    for name, spec in data_first((name, SETS[name]) for name in pending):
+    for name, spec in data_first((n, s) for n, s in SETS.items() if n in pending):
         added: list[tuple[bytes, Data]] = []
         replaced: list[tuple[bytes, Data, Data]] = []
         deleted: list[tuple[bytes, Data]] = []
@@ -332,10 +374,6 @@ def _element_operations(pending: dict[str, dict[bytes, _Change]]) -> list[Operat
                 deleted.append((key, old))  # type: ignore[arg-type]
             elif old != new:
                 replaced.append((key, old, new))  # type: ignore[arg-type]
-        if spec.is_interval and deleted:
-            # Out before others go in, which might overlap.
-            puts.append(DeleteElements(name, spec, deleted))
-            deleted = []
         if added:
             puts.append(AddElements(name, spec, added))
         if replaced:

@@ -472,6 +472,18 @@ def test_replacements_go_in_small_pieces_that_hold_together() -> None:
     ]
 
 
+def test_a_chain_that_is_flushed_gets_its_rules_in_the_same_piece() -> None:
+    drop = Rule((DROP,))
+    flushed: list[Operation] = [
+        FlushChain("a"),
+        AddRule("a", drop),
+        AddRule("a", drop),
+        AddRule("b", drop),
+    ]
+    messages = encode(Transaction(V4, "netproxy", [*flushed, AddRule("a", drop)]))
+    assert [m.is_glued for m in messages] == [False, True, True, False, False]
+
+
 def test_attributes_are_padded_and_read() -> None:
     assert nl.attribute(5, b"abc") == struct.pack("=HH", 7, 5) + b"abc\0"
     assert nl.attribute(5, b"") == struct.pack("=HH", 4, 5)
