@@ -17,7 +17,7 @@ from tests.netns.namespace import NetworkNamespace, missing_right
 TESTS = Path(__file__).parent
 NAMED_NAMESPACES = Path("/run/netns")
 
-settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("quick", max_examples=10, deadline=None)
 settings.register_profile("default", max_examples=100, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")

@@ -22,6 +22,7 @@ def test_other():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("required", "outcome"), [("", "2 skipped"), ("netns", "1 failed, 1 skipped")]
 )

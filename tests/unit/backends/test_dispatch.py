@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def test_ten_thousand_addresses_are_under_a_hundred_rules_away() -> None:
     assert len(passed(chains, "KUBE-SERVICES", address="192.0.2.1")) <= 16, "no service at all"
 
 
+@pytest.mark.slow
 def test_a_packet_passes_at_most_600_rules_among_ten_thousand_services() -> None:
     assert iptables.iptables_rules_passed(10_000)["rules"] <= 600
 

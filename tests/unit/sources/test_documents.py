@@ -239,6 +239,7 @@ def _bomb(line: str, levels: int) -> bytes:
     return "".join(line.format(n=n, m=n - 1) for n in range(1, levels)).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [
