@@ -137,6 +137,7 @@ class Daemon:
         self._last_error = ""
         self._last_settle_error = ""
         self._last_flow_error = ""
+        self._flow_timer: asyncio.TimerHandle | None = None
         self._has_synced = False
         self._is_listed = False
         self._has_heard_drift = False
@@ -345,10 +346,11 @@ class Daemon:
             log.info("sync works again", failures=self._schedule.failures)
             self._last_error = ""
         self._say_diagnostics(report.diagnostics)
-        self._say_flow_trouble(report.flow_trouble)
+        self._follow_flows(report)
         if is_repair and report.changed:
             log.warning("another program changed our tables, repaired")
-        say = log.info if report.changed or not self._has_synced else log.debug
+        is_news = report.changed or report.forgotten_flows or not self._has_synced
+        say = log.info if is_news else log.debug
         self._has_synced = True
         say(
             "sync done",
@@ -361,16 +363,20 @@ class Daemon:
             kernel_ms=report.kernel_ms,
         )
 
-    def _say_flow_trouble(self, trouble: DataplaneError | None) -> None:
-        """The rules are right all the same; the connections are looked at again soon."""
-        if trouble is None:
-            self._last_flow_error = ""
-            return
-        say = log.debug if trouble.message == self._last_flow_error else log.warning
-        self._last_flow_error = trouble.message
-        say("stale connections stay", error=trouble.message, hint=trouble.hint)
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._periods.retry_limit_s, self._runner.request)
+    def _follow_flows(self, report: SyncReport) -> None:
+        """The rules are right; connections that were left are looked for again in time."""
+        trouble = report.flow_trouble
+        if trouble is not None:
+            say = log.debug if trouble.message == self._last_flow_error else log.warning
+            say("stale connections stay", error=trouble.message, hint=trouble.hint)
+        self._last_flow_error = trouble.message if trouble else ""
+        if self._flow_timer is not None:
+            self._flow_timer.cancel()  # one is enough, however many syncs have trouble
+            self._flow_timer = None
+        wait_s = self._periods.retry_limit_s if trouble else report.flows_wait_s
+        if wait_s > 0:
+            loop = asyncio.get_running_loop()
+            self._flow_timer = loop.call_later(wait_s, self._runner.request)
 
     def _say_failure(self, error: NetproxyError) -> None:
         """Once per distinct message: a failure repeats until somebody does something."""

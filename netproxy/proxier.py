@@ -14,13 +14,18 @@ from typing import NamedTuple
 
 from netproxy.contracts import Dataplane, FamilyReport, Flows, Preview
 from netproxy.core.config import ProxyConfig
-from netproxy.core.conntrack import FlowBook, udp_servers
 from netproxy.core.health import HealthBook, HealthNews, service_health
 from netproxy.core.resolve import Locality, resolve_service
 from netproxy.core.rivals import rival_diagnostics
 from netproxy.core.store import Store
-from netproxy.core.surroundings import Addresses, Surroundings, look_around
+from netproxy.core.surroundings import (
+    Addresses,
+    Surroundings,
+    accepting_addresses,
+    look_around,
+)
 from netproxy.errors import DataplaneError
+from netproxy.flows import FlowKeeper
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event
 from netproxy.model.ip import Family
@@ -42,6 +47,8 @@ class SyncReport(NamedTuple):
     """Connections of UDP that led to endpoints that are gone."""
     flow_trouble: DataplaneError | None = None
     """Such connections could not be removed; the next sync tries again."""
+    flows_wait_s: float = 0.0
+    """Such connections were left for a sync in so many seconds; 0: none were."""
     is_complete: bool = True
     """False while a source could not read everything, so that leftovers may have to stay."""
 
@@ -86,8 +93,7 @@ class Proxier:
         for family, dataplane in self._dataplanes.items():
             dataplane.configure(config, self._surroundings[family])
         self._health = {family: HealthBook(family) for family in self._dataplanes}
-        self._flows = flows
-        self._flow_books = {family: FlowBook(family) for family in self._dataplanes if flows}
+        self._flows = FlowKeeper(flows, self._dataplanes)
         self._has_to_look = False
         """This host's addresses may have changed."""
         self._untold: list[Diagnostic] = []
@@ -145,6 +151,7 @@ class Proxier:
         forgotten = 0
         refusal: DataplaneError | None = None
         flow_trouble: DataplaneError | None = None
+        flows_wait_s = 0.0
         for family, dataplane in self._dataplanes.items():
             # The families are independent: trouble in one must not make the other wait.
             try:
@@ -154,9 +161,12 @@ class Proxier:
                 continue
             self._health[family].settle(self._surroundings[family].nodeport_ips)
             try:
-                forgotten += self._forget_flows(family)
+                count, wait_s = self._forget_flows(family)
             except DataplaneError as error:
                 flow_trouble = error
+                continue
+            forgotten += count
+            flows_wait_s = max(flows_wait_s, wait_s)
         self._has_synced = True
         if refusal is not None:
             raise refusal
@@ -173,23 +183,12 @@ class Proxier:
             diagnostics=diagnostics,
             forgotten_flows=forgotten,
             flow_trouble=flow_trouble,
+            flows_wait_s=flows_wait_s,
         )
 
-    def _forget_flows(self, family: Family) -> int:
-        """After the rules are right: connections that only the old ones would have made."""
-        book = self._flow_books.get(family)
-        if book is None or self._flows is None:
-            return 0
-        accepting = self._surroundings[family].nodeport_ips
-        addresses = self._addresses[family].local if accepting is None else accepting
-        sweep = book.take(addresses, is_complete=self._store.is_complete)
-        if sweep is None:
-            return 0
-        try:
-            return self._flows.forget(sweep)
-        except DataplaneError:
-            book.put_back(sweep)
-            raise
+    def _forget_flows(self, family: Family) -> tuple[int, float]:
+        accepting = accepting_addresses(self._surroundings[family], self._addresses[family])
+        return self._flows.forget(family, accepting, is_complete=self._store.is_complete)
 
     def take_health_news(self) -> list[HealthNews]:
         """What load balancers are to hear that they were not told yet.
@@ -273,20 +272,17 @@ class Proxier:
     def _recompile_service(self, key: ServiceKey) -> list[Diagnostic]:
         service = self._store.services.get(key)
         if service is None:
+            self._flows.note_gone(key)
             for family, dataplane in self._dataplanes.items():
                 dataplane.put_service(key, ())
-                if self._flow_books:
-                    self._flow_books[family].note(key, {})
                 self._health[family].note(key, None)
             return []
         lost = self._store.lost_frontends(service)
         slices = self._store.slices_of(key)
+        self._flows.note(service, slices, lost)
         for family, dataplane in self._dataplanes.items():
             locality = self._surroundings[family].locality
             dataplane.put_service(key, resolve_service(service, slices, locality, (family,), lost))
-            if self._flow_books:
-                served = udp_servers(service, slices, family, lost)
-                self._flow_books[family].note(key, served)
             health = service_health(service, slices, locality.node_name, family)
             self._health[family].note(key, health)
         return rival_diagnostics(service, lost) if lost else []

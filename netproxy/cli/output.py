@@ -106,6 +106,7 @@ def report_to_json(report: SyncReport, diagnostics: Sequence[Diagnostic]) -> dic
             }
             for each in report.families
         ],
+        "forgottenFlows": report.forgotten_flows,
         "compileMs": round(report.compile_ms, 3),
         "kernelMs": round(report.kernel_ms, 3),
         "diagnostics": [

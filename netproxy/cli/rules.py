@@ -139,6 +139,8 @@ class _Pass:
                 settled = kernel.settle() if report.is_complete else []
             for words in settled:
                 output.print_note(words)
+            if report.flow_trouble is not None:
+                output.print_note(f"note: stale connections stay: {report.flow_trouble.message}")
             output.print_diagnostics(report.diagnostics, color=self._color)
         if self._is_json:
             diagnostics = (*manifests.diagnostics, *report.diagnostics)

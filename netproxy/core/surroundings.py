@@ -140,3 +140,17 @@ def accepts_localhost(config: ProxyConfig, family: Family) -> bool:
         for p in prefixes
     )
     return config.localhost_nodeports and has_loopback and not config.nodeport_primary
+
+
+def accepting_addresses(seen: Surroundings, addresses: Addresses) -> tuple[IPAddress, ...]:
+    """The addresses of this host that accept NodePorts, one by one.
+
+    Args:
+        seen: What was decided about this node.
+        addresses: The host's.
+    """
+    if seen.nodeport_ips is not None:
+        return seen.nodeport_ips
+    if seen.accepts_localhost_nodeports:
+        return addresses.local
+    return tuple([a for a in addresses.local if not _LOOPBACK[seen.family].contains(a)])

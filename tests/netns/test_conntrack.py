@@ -10,12 +10,14 @@ import re
 import selectors
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import ClassVar
 
 import pytest
 
+from netproxy.contracts import Flows
 from netproxy.core.config import ProxyConfig, ProxyMode
 from netproxy.core.conntrack import Sweep
 from netproxy.dataplanes import in_kernel
@@ -26,7 +28,7 @@ from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.events import Delete, Event, Listed, Upsert
 from netproxy.model.ip import Family, IPAddress, pack_address
 from netproxy.model.names import ServiceKey
-from netproxy.model.service import Service, ServicePort
+from netproxy.model.service import Service, ServicePort, TrafficPolicy
 from netproxy.proxier import Proxier
 from tests.conformance import covers
 from tests.netns.namespace import NetworkNamespace
@@ -34,8 +36,9 @@ from tests.netns.traffic import NODE_IP, PODS, World
 
 KEY = ServiceKey("ns", "dns")
 VIP, NODE_PORT = "172.30.0.10", 30053
+PODS_6, NODE_IP_6, VIP_6 = ("fd00:10:180::1", "fd00:10:180::2"), "2001:db8::a", "fd00:172::10"
 CONFIGS = {
-    "nftables": ProxyConfig("node-1", node_ips=(IPAddress(NODE_IP),)),
+    "nftables": ProxyConfig("node-1", node_ips=(IPAddress(NODE_IP), IPAddress(NODE_IP_6))),
     "iptables": ProxyConfig("node-1", mode=ProxyMode.IPTABLES, iptables_variant="legacy"),
 }
 PATIENCE_S = 5.0
@@ -49,12 +52,14 @@ def config(request: pytest.FixtureRequest) -> ProxyConfig:
 class Node:
     """A proxy in a namespace, with one Service of DNS over UDP, and TCP beside it."""
 
-    def __init__(self, space: NetworkNamespace, config: ProxyConfig) -> None:
+    def __init__(
+        self, space: NetworkNamespace, config: ProxyConfig, flows: Flows | None = None
+    ) -> None:
         self.space = space
         self._stack = contextlib.ExitStack()
         planes = self._stack.enter_context(space.call(lambda: in_kernel(config)))
         self._proxier = space.call(
-            lambda: Proxier(config, planes.by_family, read_addresses, planes.flows)
+            lambda: Proxier(config, planes.by_family, read_addresses, flows or planes.flows)
         )
 
     def __enter__(self) -> Node:
@@ -124,56 +129,130 @@ class Servers:
 
 
 def _bound(place: tuple[str, int]) -> socket.socket:
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one = _datagrams(place[0])
     one.bind(place)
     return one
+
+
+def _datagrams(address: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
 
 
 class Client:
     """Keeps its socket, and so its port, as DNS clients do."""
 
     def __init__(self, space: NetworkNamespace, destination: tuple[str, int]) -> None:
-        self._socket = space.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._socket = space.call(lambda: _datagrams(destination[0]))
         self._socket.settimeout(PATIENCE_S)
         space.call(lambda: self._socket.connect(destination))
 
-    def ask(self) -> str:
+    def send(self) -> None:
         self._socket.send(b"who is there?")
+
+    def ask(self) -> str:
+        self.send()
         return self._socket.recv(100).decode()
 
     def close(self) -> None:
         self._socket.close()
 
 
+PLACES = {
+    "IPv4": (PODS, VIP, NODE_IP),
+    "IPv6": (PODS_6, VIP_6, NODE_IP_6),
+}
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     with World() as one:
-        servers = Servers(one.pods, (PODS[0], 5353), (PODS[1], 5353), (PODS[1], NODE_PORT))
+        add_ipv6(one)
+        places = [(pod, 5353) for pod in (*PODS, *PODS_6)]
+        servers = Servers(one.pods, *places, (PODS[1], NODE_PORT))
         try:
             yield one
         finally:
             servers.close()
 
 
-@pytest.mark.parametrize("destination", [(VIP, 53), (NODE_IP, NODE_PORT)], ids=["VIP", "NodePort"])
+def add_ipv6(world: World) -> None:
+    """A second family on the same cables."""
+    world.node.write_sysctl("net.ipv6.conf.all.forwarding", "1\n")
+    for space, device, address in (
+        (world.node, "out0", "2001:db8:1::1/64"),
+        (world.client, "out0", "2001:db8:1::2/64"),
+        (world.node, "pod0", "fd00:10:180::ff/64"),
+        (world.pods, "pod0", f"{PODS_6[0]}/64"),
+        (world.pods, "pod0", f"{PODS_6[1]}/64"),
+        (world.node, "lo", f"{NODE_IP_6}/128"),
+    ):
+        space.run("ip", "addr", "add", address, "dev", device, "nodad")
+    world.client.run("ip", "route", "add", "default", "via", "2001:db8:1::1")
+    world.pods.run("ip", "route", "add", "default", "via", "fd00:10:180::ff")
+    world.node.run("ip", "-6", "route", "add", "default", "dev", "pod0")
+
+
+@pytest.mark.parametrize("is_nodeport", [False, True], ids=["VIP", "NodePort"])
+@pytest.mark.parametrize("family", PLACES)
 def test_a_client_that_keeps_its_socket(
-    world: World, config: ProxyConfig, destination: tuple[str, int]
+    world: World, config: ProxyConfig, family: str, is_nodeport: bool
 ) -> None:
+    (first, second), vip, node_ip = PLACES[family]
+    destination = (node_ip, NODE_PORT) if is_nodeport else (vip, 53)
     with (
         Node(world.node, config) as node,
         contextlib.closing(Client(world.client, destination)) as client,
     ):
-        node.serve(PODS[0])
-        assert client.ask() == PODS[0]
-        assert node.serve(PODS[0], PODS[1]) == 0
-        assert client.ask() == PODS[0], "one more endpoint moves nobody"
-        assert node.serve(PODS[1]) == 1
-        assert client.ask() == PODS[1], "its endpoint is gone"
-        assert node.serve() == 1
+        node.serve(first, vip=vip)
+        assert client.ask() == first
+        assert node.serve(first, second, vip=vip) == 0
+        assert client.ask() == first, "one more endpoint moves nobody"
+        assert node.serve(second, vip=vip) == 1
+        assert client.ask() == second, "its endpoint is gone"
+        assert node.serve(vip=vip) == 1
         with pytest.raises(ConnectionRefusedError):
             client.ask()
+        node.serve(first, vip=vip)
+        assert client.ask() == first, "somebody is there again"
+
+
+@pytest.mark.parametrize("family", PLACES)
+def test_a_client_that_sent_before_anybody_knew_the_service(
+    world: World, config: ProxyConfig, family: str
+) -> None:
+    (first, _), vip, _ = PLACES[family]
+    with (
+        Node(world.node, config) as node,
+        contextlib.closing(Client(world.client, (vip, 53))) as client,
+    ):
+        node.tell(Listed())
+        client.send()
+        untranslated = f"udp {vip}:53 {vip}"
+        assert wait_until(lambda: untranslated in node.flows(family.lower()))
+        assert node.serve(first, vip=vip) == 1
+        assert client.ask() == first
+
+
+def wait_until(is_so: Callable[[], bool]) -> bool:
+    """Whether it became so while there was patience: packets take their time on a busy machine."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (so := is_so()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return so
+
+
+def test_an_endpoint_that_stays_elsewhere(world: World, config: ProxyConfig) -> None:
+    """Only endpoints of this node are chosen now; whoever has one of another node keeps it."""
+    with (
+        Node(world.node, config) as node,
+        contextlib.closing(Client(world.client, (VIP, 53))) as client,
+    ):
         node.serve(PODS[0])
-        assert client.ask() == PODS[0], "somebody is there again"
+        assert client.ask() == PODS[0]
+        ports = (ServicePort("dns", "UDP", 53, NODE_PORT),)
+        service = Service(KEY, ports, (IPAddress(VIP),), internal_policy=TrafficPolicy.LOCAL)
+        assert node.tell(Upsert(service)) == 0
+        assert client.ask() == PODS[0]
 
 
 def test_an_endpoint_that_no_longer_serves(world: World, config: ProxyConfig) -> None:
@@ -184,6 +263,10 @@ def test_an_endpoint_that_no_longer_serves(world: World, config: ProxyConfig) ->
         node.serve(PODS[0])
         assert client.ask() == PODS[0]
         assert node.serve(PODS[0], serving=False) == 1
+        with pytest.raises(ConnectionRefusedError):
+            client.ask()
+        assert node.serve(PODS[0]) == 0
+        assert client.ask() == PODS[0], "it serves again"
 
 
 def test_a_service_that_is_gone(world: World, config: ProxyConfig) -> None:
@@ -195,6 +278,8 @@ def test_a_service_that_is_gone(world: World, config: ProxyConfig) -> None:
         client.ask()
         assert node.tell(Delete(("Service", *KEY))) == 1
         assert not any(VIP in flow for flow in node.flows())
+        client.send()
+        assert wait_until(lambda: f"udp {VIP}:53 {VIP}" in node.flows()), "it leads to nobody"
 
 
 def test_a_connection_that_only_passes_by(world: World, config: ProxyConfig) -> None:
@@ -284,7 +369,9 @@ def test_however_much_there_is_to_look_for(netns: NetworkNamespace, word: str, c
     insert(netns, word, "udp", (gone, 53), gone)
     servers = frozenset({(pack_address(IPAddress(good)), 5353)})
     sweep = Sweep(family, {(packed, 53 + n): servers for n in range(count)}, frozenset())
-    assert netns.call(lambda: conntrack.KernelFlows().forget(sweep)) == min(count, 2)
+    flows = conntrack.KernelFlows()
+    assert netns.call(lambda: flows.forget(sweep)) == min(count, 2)
+    assert flows._can_filter, "it gave what it was asked for"
     left = [flow.removeprefix("udp ") for flow in node_flows(netns, word)]
     bad = [f"{vip}:{port} {gone}" for port in (53, 54)[:count]]
     assert sorted({f"{vip}:{port} {gone}" for port in (53, 54)} - set(left)) == bad
@@ -374,8 +461,7 @@ class Unwilling:
 
 def test_trouble_does_not_fail_the_sync_and_is_made_up_for(netns: NetworkNamespace) -> None:
     flows = Unwilling()
-    with Node(netns, CONFIGS["nftables"]) as node:
-        node._proxier._flows = flows
+    with Node(netns, CONFIGS["nftables"], flows) as node:
         with pytest.raises(AssertionError, match="cannot forget connections"):
             node.serve("10.180.0.1")
         flows.is_well = True

@@ -48,6 +48,8 @@ class FakeProxy:
         self.when_synced: Callable[[int], None] = lambda _: None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.health_news: list[HealthNews] = []
+        self.flow_trouble: DataplaneError | None = None
+        self.flows_wait_s = 0.0
 
     def apply_events(self, events: Iterable[Event]) -> None:
         self.events += events
@@ -65,7 +67,17 @@ class FakeProxy:
         if self.troubles:
             raise self.troubles.pop(0)
         family = FamilyReport(Family.IPV4, self.operations, 2, 1)
-        return SyncReport(False, (family,), 1, 2, 0.5, 1.5, self.diagnostics)
+        return SyncReport(
+            False,
+            (family,),
+            1,
+            2,
+            0.5,
+            1.5,
+            self.diagnostics,
+            flow_trouble=self.flow_trouble,
+            flows_wait_s=self.flows_wait_s,
+        )
 
     def take_health_news(self) -> list[HealthNews]:
         self.calls.append("health")
@@ -190,6 +202,40 @@ def test_a_failure_is_logged_once_with_its_hint_and_tried_again(
     failed = fields_of(caplog, "sync failed")[0]
     assert failed == {"error": REFUSED.message, "hint": "run as root"}
     assert fields_of(caplog, "sync works again") == [{"failures": 3}]
+
+
+def test_connections_that_stay_are_said_once_and_looked_for_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    proxy = FakeProxy()
+    proxy.flow_trouble = REFUSED
+    play(proxy, says(LISTED), syncs=3)
+    assert events_of(caplog, logging.WARNING) == ["stale connections stay"]
+
+
+def test_connections_that_were_left_are_looked_for_though_nothing_changes() -> None:
+    proxy = FakeProxy()
+    proxy.flows_wait_s = 0.001
+    play(proxy, says(LISTED), syncs=3, periods=QUICK._replace(retry_limit_s=3600))
+    assert proxy.calls.count("sync") >= 3
+
+
+def test_however_many_syncs_leave_connections_one_timer_is_set() -> None:
+    proxy = FakeProxy()
+    proxy.flow_trouble = REFUSED
+    timers: list[asyncio.TimerHandle] = []
+    periods = QUICK._replace(retry_limit_s=3600)
+
+    def synced(daemon: Daemon, count: int) -> None:
+        if daemon._flow_timer is not None:
+            timers.append(daemon._flow_timer)
+        if count < 6:
+            daemon._runner.request()
+
+    play(proxy, says(LISTED), syncs=6, periods=periods, when_synced=synced)
+    distinct = list({id(timer): timer for timer in timers}.values())
+    assert len(distinct) > 1
+    assert all(timer.cancelled() for timer in distinct[:-1])
 
 
 def test_a_bug_in_a_sync_does_not_end_the_daemon(caplog: pytest.LogCaptureFixture) -> None:

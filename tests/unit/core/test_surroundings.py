@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from netproxy.core.config import ProxyConfig
-from netproxy.core.surroundings import Addresses, Surroundings, look_around
+from netproxy.core.config import ProxyConfig, ProxyMode
+from netproxy.core.surroundings import (
+    Addresses,
+    Surroundings,
+    accepting_addresses,
+    look_around,
+)
 from netproxy.model.ip import Family, IPAddress, parse_prefix
 from netproxy.model.node import Node
 
@@ -47,3 +52,13 @@ def test_the_zone_is_the_operators_then_the_nodes() -> None:
     assert look(ProxyConfig("n", zone="a"), node=node).locality.zone == "a"
     assert look(ProxyConfig("n"), node=node).locality.zone == "b"
     assert look(ProxyConfig("n")).locality.zone == ""
+
+
+def test_every_address_is_every_address_but_loopback() -> None:
+    addresses = Addresses((KERNEL, IPAddress("127.0.0.1")))
+    everywhere = ProxyConfig("n", nodeport_addresses=(parse_prefix("0.0.0.0/0"),))
+    assert accepting_addresses(look(everywhere), addresses) == (KERNEL,)
+    localhost = everywhere._replace(mode=ProxyMode.IPTABLES, localhost_nodeports=True)
+    assert accepting_addresses(look(localhost), addresses) == addresses.local
+    primary = look(ProxyConfig("n"), primary=NODE)
+    assert accepting_addresses(primary, addresses) == (NODE,), "as decided"
