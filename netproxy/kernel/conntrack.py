@@ -135,7 +135,7 @@ def _questions(sweep: Sweep) -> Collection[_Question]:
     """Few questions with few answers each; if there is much to look for, one with many.
 
     An address of IPv6 is never asked for: kernels give the connections to all others instead.
-    Source: ctnetlink_filter_match_tuple takes ipv6_addr_cmp for a test of equality, 5.8 to 6.18.
+    Source: ctnetlink_filter_match_tuple takes ipv6_addr_cmp for a test of equality; seen on 6.18.
     """
     if sweep.family is Family.IPV4:
         places = {_Question(*place) for place in sweep.frontends}
