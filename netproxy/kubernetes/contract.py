@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Query = Mapping[str, str]
 """What stands behind the ``?``; the client encodes it."""
+
+
+class ClientSettings(NamedTuple):
+    """Which API server to ask, as whom, and how often; kube-proxy's flags of these names."""
+
+    kubeconfig: str = ""
+    """A file, or several joined by colons as in ``KUBECONFIG``."""
+    master: str = ""
+    """The server's URL, instead of the kubeconfig's. Neither: the cluster that this pod runs in."""
+    context: str = ""
+    """A context of the kubeconfig; empty: its current one."""
+    qps: float = 5.0
+    """Requests per second in the long run; negative: as many as anybody likes."""
+    burst: int = 10
+    """Requests at once."""
 
 
 class Answer(Protocol):
@@ -15,7 +30,7 @@ class Answer(Protocol):
 
     @property
     def status(self) -> int:
-        """The HTTP status, whatever it is; no status raises."""
+        """The HTTP status, whatever it is but for 401, which ``request`` raises."""
         ...
 
     @property
@@ -71,11 +86,24 @@ class ApiClient(Protocol):
             head_s: How long the answer's head may take to come, in seconds.
 
         Raises:
-            SourceError: the server cannot be reached, is not who it should be, or does not answer.
+            SourceError: the server cannot be reached, is not who it should be, does not answer,
+                or knows us no more (401), also with credentials that were renewed.
             ConfigError: credentials can never work as they are configured.
         """
         ...
 
     async def close(self) -> None:
         """Give up all connections."""
+        ...
+
+
+class OpenClient(Protocol):
+    """What ``connect.open_client`` is; a test may have another."""
+
+    def __call__(self, settings: ClientSettings) -> ApiClient:
+        """Read the credentials; nothing is sent yet.
+
+        Raises:
+            ConfigError: the settings, or the files that they name, can never work.
+        """
         ...
