@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -22,7 +21,8 @@ from netproxy.core.health import HealthNews
 from netproxy.errors import ConfigError, DataplaneError, NetproxyError, UnsupportedError
 from netproxy.health.freshness import Freshness
 from netproxy.health.ports import HealthPorts, ListenTrouble
-from netproxy.log import EventLogger
+from netproxy.inbox import Inbox
+from netproxy.journal import Journal, log, log_crash
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event, Listed, Reset
 from netproxy.proxier import SyncReport
@@ -39,10 +39,6 @@ from netproxy.sync import (
 
 DRIFT_POLL_S = 5.0
 """How often a drift sensor is asked that cannot speak by itself."""
-_MOST_REMEMBERED = 10_000
-"""Diagnostics that were logged; more are forgotten, and logged again should they come again."""
-
-log = EventLogger(__name__)
 
 
 class Batch(Protocol):
@@ -88,58 +84,61 @@ class Source(NamedTuple):
     """False for what can be read only once, such as standard input."""
 
 
+class Engine(NamedTuple):
+    """What one configuration amounts to. Replaced as a whole when the configuration changes."""
+
+    proxy: Proxy
+    """Keeps the kernel in step."""
+    source: Source
+    """Tells what there is, and what changes."""
+    periods: Periods
+    """How often to sync."""
+    drift: DriftSensor | None = None
+    """Senses others change our rules; None where there is nothing to sense."""
+    addresses: Ear | None = None
+    """Hears this host's addresses change; None where nobody listens."""
+    settle: Callable[[], Sequence[str]] | None = None
+    """What is to be done once the rules of a complete source are in place; returns what it did,
+    in words. Tried again after every sync until it works."""
+    close: Callable[[], None] = lambda: None
+    """Gives back what it holds open. The rules stay."""
+
+
 class Daemon:
     """One node's proxy at work, until it is told to stop.
 
     Args:
-        proxy: Keeps the kernel in step.
-        source: Tells what there is, and what changes.
-        periods: How often to sync.
-        drift: Senses others change our rules; None where there is nothing to sense.
-        addresses: Hears this host's addresses change; None where nobody listens.
-        settle: What is to be done once the rules of a complete source are in place; returns what
-            it did, in words. Tried again after every sync until it works.
+        engine: What to begin with.
         answers_health_checks: Open the Services' healthCheckNodePorts.
         clock: Time; tests bring their own.
     """
 
     def __init__(
         self,
-        proxy: Proxy,
-        source: Source,
+        engine: Engine,
         *,
-        periods: Periods,
-        drift: DriftSensor | None = None,
-        addresses: Ear | None = None,
-        settle: Callable[[], Sequence[str]] | None = None,
         answers_health_checks: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        self._proxy = proxy
-        self._source = source
-        self._drift = drift
-        self._addresses = addresses
-        self._settle = settle
-        self._has_to_look = False
-        self._periods = periods
+        self._engine = engine
+        self._next_engine: Engine | None = None
         self._clock = clock or LoopClock()
-        self._schedule = SyncSchedule(periods)
+        self._schedule = SyncSchedule(engine.periods)
         self._runner = SyncRunner(self._schedule, self._act, self._clock)
-        self._freshness = Freshness(2 * periods.retry_limit_s)
+        self._freshness = Freshness(2 * engine.periods.retry_limit_s)
         self._health_ports = (
             HealthPorts(self._is_healthy, _say_listen_trouble) if answers_health_checks else None
         )
-        self._inbox: list[Event] = []
+        self._journal = Journal()
+        self._inbox = Inbox()
         self._source_task: asyncio.Task[None] | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
-        self._fatal: BaseException | None = None
-        self._said: set[Diagnostic] = set()
-        self._last_error = ""
-        self._last_settle_error = ""
-        self._last_flow_error = ""
         self._flow_timer: asyncio.TimerHandle | None = None
-        self._has_synced = False
+        self._fatal: BaseException | None = None
+        self._is_deaf = True
+        self._is_settled = False
         self._is_listed = False
+        self._has_to_look = False
         self._has_heard_drift = False
 
     async def run(self) -> None:
@@ -153,23 +152,63 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        self._listen()
-        if self._addresses is not None:
-            loop.add_reader(self._addresses.fileno(), self._hear_of_addresses)
-        self._source_task = loop.create_task(self._follow(is_restart=False))
+        self._start_engine(is_restart=False)
         try:
             await self._runner.run()
         finally:
-            self._deafen()
-            if self._addresses is not None:
-                loop.remove_reader(self._addresses.fileno())
+            await self._stop_engine()
+            if self._next_engine is not None:
+                self._next_engine.close()
             if self._health_ports is not None:
                 self._health_ports.close()
-            self._source_task.cancel()
-            await asyncio.gather(self._source_task, return_exceptions=True)
         if self._fatal is not None:
             raise self._fatal
         log.info("stopped", rules="left in place")
+
+    def replace(self, engine: Engine) -> None:
+        """Go on with another configuration, after the sync that is running, if one is.
+
+        The new engine finds the rules of the old one in the kernel, as a newborn process would,
+        and changes what is different. Until its source has said everything, the old rules stay.
+        """
+        if self._next_engine is not None:
+            self._next_engine.close()  # another one came before its turn
+        self._next_engine = engine
+        self._runner.call_between_steps(self._take_next_engine)
+
+    async def _take_next_engine(self) -> None:
+        if self._next_engine is None:
+            return
+        await self._stop_engine()
+        self._engine, self._next_engine = self._next_engine, None
+        self._schedule = SyncSchedule(self._engine.periods)
+        self._runner.follow(self._schedule)
+        self._freshness = Freshness(2 * self._engine.periods.retry_limit_s)
+        self._inbox = Inbox()
+        self._is_settled = self._is_listed = False
+        self._has_to_look = self._has_heard_drift = False
+        self._start_engine(is_restart=True)
+
+    def _start_engine(self, *, is_restart: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self._is_deaf = False
+        self._listen()
+        if self._engine.addresses is not None:
+            loop.add_reader(self._engine.addresses.fileno(), self._hear_of_addresses)
+        self._source_task = loop.create_task(self._follow(is_restart=is_restart))
+
+    async def _stop_engine(self) -> None:
+        engine, task = self._engine, self._source_task
+        self._deafen()
+        if engine.addresses is not None:
+            asyncio.get_running_loop().remove_reader(engine.addresses.fileno())
+        if self._flow_timer is not None:
+            self._flow_timer.cancel()
+            self._flow_timer = None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        engine.close()
 
     def stop(self) -> None:
         """Finish the sync that is running, if one is, and return from ``run``."""
@@ -179,7 +218,7 @@ class Daemon:
     def reload(self) -> None:
         """Read the source from the beginning, and compare everything with the kernel."""
         log.info("reloading")
-        if self._source_task is None or not self._source.can_restart:
+        if self._source_task is None or not self._engine.source.can_restart:
             self._runner.request_full()
             return
         self._source_task.cancel()  # the comparison comes when all has been read anew
@@ -191,11 +230,11 @@ class Daemon:
         failures = 0
         while True:
             if is_restart:
-                self._inbox.append(Reset())
+                self._inbox.put((Reset(),))
             try:
-                async for batch in self._source.watch():
+                async for batch in self._engine.source.watch():
                     failures = 0
-                    self._say_diagnostics(batch.diagnostics)
+                    self._journal.found(batch.diagnostics)
                     self._take(batch.events)
                 return  # it had no more to say, as standard input
             except (ConfigError, UnsupportedError) as error:
@@ -204,14 +243,14 @@ class Daemon:
             except NetproxyError as error:
                 log.error("source failed", error=error.message, hint=error.hint)
             except Exception as error:  # noqa: BLE001 - the outermost loop: the rules must stay alive
-                _log_crash("source crashed", error)
+                log_crash("source crashed", error)
             is_restart = True
             failures += 1
-            wait_s = min(2.0**failures * BACKOFF_START_S, self._periods.retry_limit_s)
+            wait_s = min(2.0**failures * BACKOFF_START_S, self._engine.periods.retry_limit_s)
             await self._clock.wait(asyncio.Event(), self._clock.now() + wait_s)
 
     def _take(self, events: Sequence[Event]) -> None:
-        self._inbox.extend(events)
+        self._inbox.put(events)
         if any(isinstance(event, Listed) for event in events):
             self._runner.allow()
             if self._is_listed:
@@ -224,21 +263,24 @@ class Daemon:
 
     def _listen(self) -> None:
         """From now on learn of drift, be it told or asked for."""
-        loop = asyncio.get_running_loop()
-        if self._drift is None:
+        drift = self._engine.drift
+        if drift is None:
             return
-        descriptor = self._drift.fileno()
+        loop = asyncio.get_running_loop()
+        descriptor = drift.fileno()
         if descriptor is not None:
             loop.add_reader(descriptor, self._hear)
         else:
             self._hear()
-            self._poll_timer = loop.call_later(DRIFT_POLL_S, self._listen)
+            if not self._is_deaf:
+                self._poll_timer = loop.call_later(DRIFT_POLL_S, self._listen)
 
     def _hear(self) -> None:
         """The sensor may have something to say."""
-        assert self._drift is not None
+        if self._engine.drift is None or self._is_deaf:
+            return
         try:
-            is_drift = self._drift.drain()
+            is_drift = self._engine.drift.drain()
         except (DataplaneError, OSError) as error:
             self._deafen()
             hint = "only the periodic comparison repairs drift now; restart netproxy"
@@ -250,42 +292,42 @@ class Daemon:
 
     def _hear_of_addresses(self) -> None:
         """An address came or went, of this node or of a pod's cable."""
-        assert self._addresses is not None
-        if self._addresses.drain():
+        assert self._engine.addresses is not None
+        if self._engine.addresses.drain():
             self._has_to_look = True
             self._runner.request()
 
     def _deafen(self) -> None:
+        self._is_deaf = True
         if self._poll_timer is not None:
             self._poll_timer.cancel()
-        if self._drift is not None:
+        if self._engine.drift is not None:
             with contextlib.suppress(OSError, ValueError):
-                descriptor = self._drift.fileno()
+                descriptor = self._engine.drift.fileno()
                 if descriptor is not None:
                     asyncio.get_running_loop().remove_reader(descriptor)
-            self._drift = None
 
     async def _act(self, step: Step) -> Outcome:
         """Take one step of the schedule; whatever goes wrong is logged and tried again."""
         try:
             if step is not Step.TIDY:
                 return await self._take_sync(is_full=step is Step.FULL)
-            if await asyncio.to_thread(self._proxy.tidy):
+            if await asyncio.to_thread(self._engine.proxy.tidy):
                 log.debug("unused chains deleted")
             return Outcome(ok=True)
         except NetproxyError as error:
-            self._say_failure(error)
+            self._journal.failed(error)
         except BrokenPipeError as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001 - the outermost loop: the next sync may work
-            _log_crash("sync crashed", error)
+            log_crash("sync crashed", error)
         return Outcome(ok=False)
 
     async def _take_sync(self, *, is_full: bool) -> Outcome:
         is_repair = self._has_heard_drift and is_full
         if is_repair:
             self._has_heard_drift = False
-        events, self._inbox = self._inbox, []
+        events = self._inbox.take()
         self._freshness.started(self._clock.now())
         is_ok = False
         try:
@@ -295,9 +337,9 @@ class Daemon:
             self._freshness.finished(ok=is_ok)
             # Also after a failure: one family may have been synced.
             self._follow_health()
-        self._say_success(report, is_repair=is_repair)
-        if self._drift is not None:
-            self._hear()  # it may have been deaf meanwhile
+        self._journal.synced(report, is_repair=is_repair, failures=self._schedule.failures)
+        self._follow_flows(report)
+        self._hear()  # it may have been deaf meanwhile
         if report.is_complete:
             await self._settle_down()
         return Outcome(ok=True, full=report.full)
@@ -306,100 +348,49 @@ class Daemon:
         if self._health_ports is None:
             return
         try:
-            for news in self._proxy.take_health_news():
+            for news in self._engine.proxy.take_health_news():
                 self._health_ports.update(news)
         except Exception as error:  # noqa: BLE001 - rules matter more than what is said about them
-            _log_crash("health checks crashed", error)
+            log_crash("health checks crashed", error)
 
     def _is_healthy(self) -> bool:
         return self._freshness.is_healthy(self._clock.now())
 
     async def _settle_down(self) -> None:
         """Our rules are in place: do what had to wait for that."""
-        if self._settle is None:
+        if self._is_settled or self._engine.settle is None:
             return
         try:
-            done = await asyncio.to_thread(self._settle)
+            done = await asyncio.to_thread(self._engine.settle)
         except NetproxyError as error:
-            say = log.debug if error.message == self._last_settle_error else log.warning
-            self._last_settle_error = error.message
-            say("cannot settle down", error=error.message, hint=error.hint)
+            self._journal.cannot_settle(error)
             return
-        self._settle = None
+        self._is_settled = True
         log.info("in charge", done="; ".join(done) or "nothing to clear away")
 
     def _sync(self, events: Sequence[Event], *, is_full: bool) -> SyncReport:
-        self._proxy.apply_events(events)
+        self._engine.proxy.apply_events(events)
         if self._has_to_look:
             self._has_to_look = False
-            self._proxy.look_again()
+            self._engine.proxy.look_again()
         if is_full:
-            self._proxy.request_full()
-        return self._proxy.sync()
+            self._engine.proxy.request_full()
+        return self._engine.proxy.sync()
 
     def _end(self, error: BaseException) -> None:
         self._fatal = error
         self._runner.stop()
 
-    def _say_success(self, report: SyncReport, *, is_repair: bool) -> None:
-        if self._last_error:
-            log.info("sync works again", failures=self._schedule.failures)
-            self._last_error = ""
-        self._say_diagnostics(report.diagnostics)
-        self._follow_flows(report)
-        if is_repair and report.changed:
-            log.warning("another program changed our tables, repaired")
-        is_news = report.changed or report.forgotten_flows or not self._has_synced
-        say = log.info if is_news else log.debug
-        self._has_synced = True
-        say(
-            "sync done",
-            full=report.full,
-            services=report.services,
-            endpoints=report.endpoints,
-            operations=sum(each.operations for each in report.families),
-            forgotten_flows=report.forgotten_flows,
-            compile_ms=report.compile_ms,
-            kernel_ms=report.kernel_ms,
-        )
-
     def _follow_flows(self, report: SyncReport) -> None:
         """The rules are right; connections that were left are looked for again in time."""
-        trouble = report.flow_trouble
-        if trouble is not None:
-            say = log.debug if trouble.message == self._last_flow_error else log.warning
-            say("stale connections stay", error=trouble.message, hint=trouble.hint)
-        self._last_flow_error = trouble.message if trouble else ""
         if self._flow_timer is not None:
             self._flow_timer.cancel()  # one is enough, however many syncs have trouble
             self._flow_timer = None
-        wait_s = self._periods.retry_limit_s if trouble else report.flows_wait_s
+        is_trouble = report.flow_trouble is not None
+        wait_s = self._engine.periods.retry_limit_s if is_trouble else report.flows_wait_s
         if wait_s > 0:
             loop = asyncio.get_running_loop()
             self._flow_timer = loop.call_later(wait_s, self._runner.request)
-
-    def _say_failure(self, error: NetproxyError) -> None:
-        """Once per distinct message: a failure repeats until somebody does something."""
-        say = log.debug if error.message == self._last_error else log.error
-        self._last_error = error.message
-        say("sync failed", error=error.message, hint=error.hint)
-
-    def _say_diagnostics(self, diagnostics: Iterable[Diagnostic]) -> None:
-        for diagnostic in diagnostics:
-            if diagnostic in self._said:
-                continue
-            if len(self._said) >= _MOST_REMEMBERED:
-                self._said.clear()
-            self._said.add(diagnostic)
-            log.warning(
-                "object not right",
-                severity=diagnostic.severity.value,
-                object=diagnostic.subject,
-                field=diagnostic.field,
-                error=diagnostic.message,
-                path=diagnostic.path,
-                line=diagnostic.line or None,
-            )
 
 
 def _say_listen_trouble(trouble: ListenTrouble) -> None:
@@ -412,9 +403,3 @@ def _say_listen_trouble(trouble: ListenTrouble) -> None:
         error=trouble.error,
         hint=trouble.hint,
     )
-
-
-def _log_crash(event: str, error: Exception) -> None:
-    """A bug of ours: one line for the operator, where it happened for whoever looks closer."""
-    log.error(event, error=f"{type(error).__name__}: {error}", hint="this is a bug in netproxy")
-    log.debug(event, traceback="".join(traceback.format_exception(error)))

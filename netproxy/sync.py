@@ -239,6 +239,7 @@ class SyncRunner:
         self._clock = clock or LoopClock()
         self._wake = asyncio.Event()
         self._is_stopped = False
+        self._between: list[Callable[[], Awaitable[None]]] = []
 
     def allow(self) -> None:
         """See ``SyncSchedule.allow``."""
@@ -255,6 +256,15 @@ class SyncRunner:
         self._schedule.request_full()
         self._wake.set()
 
+    def follow(self, schedule: SyncSchedule) -> None:
+        """From now on another schedule says when. Only between two steps."""
+        self._schedule = schedule
+
+    def call_between_steps(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Have something done while no step is being taken."""
+        self._between.append(action)
+        self._wake.set()
+
     def stop(self) -> None:
         """Let ``run`` return; a step that is being taken is taken to its end."""
         self._is_stopped = True
@@ -264,6 +274,8 @@ class SyncRunner:
         """Take steps until ``stop``."""
         while not self._is_stopped:
             self._wake.clear()
+            while self._between:
+                await self._between.pop(0)()
             step = self._schedule.step_at(self._clock.now())
             if step is None:
                 due = self._schedule.next_due()

@@ -36,6 +36,8 @@ class HealthNews(NamedTuple):
     """On which to listen; empty: on all of the node's."""
     services: Mapping[ServiceKey, ServiceHealth | None]
     """Only what changed. None: load balancers have nothing to ask about it any more."""
+    is_whole: bool = False
+    """There is nothing besides these: the first news of a book, which may follow another one."""
 
 
 class HealthAnswer(NamedTuple):
@@ -97,6 +99,7 @@ class HealthBook:
         """As last noted."""
         self._addresses: tuple[IPAddress, ...] | None = None
         """None: no sync has worked since the last ``take``."""
+        self._has_told = False
 
     def note(self, key: ServiceKey, health: ServiceHealth | None) -> None:
         """A Service was looked at again."""
@@ -122,6 +125,7 @@ class HealthBook:
         """What is new; None when no sync has worked since the last time."""
         if self._addresses is None:
             return None
-        news = HealthNews(self._family, self._addresses, self._settled)
+        is_first, self._has_told = not self._has_told, True
+        news = HealthNews(self._family, self._addresses, self._settled, is_whole=is_first)
         self._settled, self._addresses = {}, None
         return news

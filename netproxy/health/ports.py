@@ -85,7 +85,11 @@ class HealthPorts:
         Everything is closed before anything is opened: a port may go from one to another.
         """
         new = []
-        for key, health in news.services.items():
+        changes: dict[ServiceKey, ServiceHealth | None] = {}
+        if news.is_whole:
+            changes |= {p.service: None for p in self._servers if p.family is news.family}
+        changes |= news.services
+        for key, health in changes.items():
             place = _Place(news.family, key)
             server = self._servers.get(place)
             if server is not None and health is not None and server.health.port == health.port:

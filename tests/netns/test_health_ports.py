@@ -346,3 +346,16 @@ def test_no_file_descriptors_left_is_not_the_end(play: Play) -> None:
             assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
 
     play(scene)
+
+
+def test_another_configuration_closes_what_it_does_not_know(play: Play) -> None:
+    async def scene(node: Node) -> None:
+        node.hear(news(ServiceHealth(WEB, PORT, 2)), news(family=Family.IPV6))
+        node.hear(news(ServiceHealth(WEB, PORT, 3))._replace(is_whole=True))
+        assert (await ask()).headers["X-Load-Balancing-Endpoint-Weight"] == "3"
+        node.hear(news(family=Family.IPV6)._replace(is_whole=True))
+        assert await is_open(), "the families do not close each other's ports"
+        node.hear(news()._replace(is_whole=True))
+        assert not await is_open()
+
+    play(scene)

@@ -14,7 +14,7 @@ import pytest
 
 from netproxy.contracts import FamilyReport
 from netproxy.core.health import HealthNews
-from netproxy.daemon import Daemon, Source
+from netproxy.daemon import Daemon, Engine, Source
 from netproxy.errors import ConfigError, DataplaneError, SourceError
 from netproxy.model.diagnostic import Diagnostic, Severity
 from netproxy.model.events import Delete, Event, Listed, Reset
@@ -138,7 +138,7 @@ def play(
     """Run a daemon until it has synced so many times."""
 
     async def run() -> None:
-        daemon = Daemon(proxy, source, periods=periods, drift=drift)
+        daemon = Daemon(Engine(proxy, source, periods, drift=drift))
         proxy.loop = asyncio.get_running_loop()
 
         def synced(count: int) -> None:
@@ -183,7 +183,7 @@ def test_nothing_is_synced_before_everything_was_said() -> None:
     proxy = FakeProxy()
 
     async def run() -> None:
-        daemon = Daemon(proxy, says(Batch((GONE,))), periods=QUICK)
+        daemon = Daemon(Engine(proxy, says(Batch((GONE,))), QUICK))
         proxy.loop = asyncio.get_running_loop()
         proxy.loop.call_later(0.05, daemon.stop)
         await within_seconds(daemon.run())
@@ -314,7 +314,7 @@ def test_unused_chains_are_deleted_in_quiet() -> None:
     proxy = FakeProxy()
 
     async def run() -> None:
-        daemon = Daemon(proxy, says(LISTED), periods=QUICK._replace(tidy_s=0.01))
+        daemon = Daemon(Engine(proxy, says(LISTED), QUICK._replace(tidy_s=0.01)))
         proxy.loop = asyncio.get_running_loop()
         proxy.loop.call_later(0.1, daemon.stop)
         await within_seconds(daemon.run())
@@ -372,3 +372,43 @@ def test_an_unchanged_kernel_is_told_of_once(caplog: pytest.LogCaptureFixture) -
     proxy.operations = 0
     play(proxy, says(LISTED, LISTED), syncs=1, when_synced=lambda daemon, _: daemon.reload())
     assert events_of(caplog).count("sync done") == 1
+
+
+def test_another_configuration_takes_over_between_two_syncs() -> None:
+    first, second = FakeProxy(), FakeProxy()
+    closed: list[str] = []
+
+    def engine(name: str, proxy: FakeProxy, source: Source) -> Engine:
+        return Engine(proxy, source, QUICK, close=lambda: closed.append(name))
+
+    async def run() -> None:
+        first.loop = second.loop = asyncio.get_running_loop()
+        daemon = Daemon(engine("first", first, says(LISTED)))
+
+        def synced(_: int) -> None:
+            daemon.replace(engine("never used", FakeProxy(), says(LISTED)))
+            daemon.replace(engine("second", second, says(Batch(), LISTED)))
+
+        first.when_synced = synced
+        second.when_synced = lambda _: daemon.stop()
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+    assert first.calls == ["sync"]
+    assert second.events == [Reset(), GONE, Listed()]
+    assert second.calls == ["sync"]
+    assert closed == ["never used", "first", "second"]
+
+
+def test_another_configuration_does_not_sync_before_its_source_said_everything() -> None:
+    first, second = FakeProxy(), FakeProxy()
+
+    async def run() -> None:
+        first.loop = second.loop = asyncio.get_running_loop()
+        daemon = Daemon(Engine(first, says(LISTED), QUICK))
+        first.when_synced = lambda _: daemon.replace(Engine(second, says(Batch((GONE,))), QUICK))
+        first.loop.call_later(0.1, daemon.stop)
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+    assert (first.calls, second.calls) == (["sync"], [])

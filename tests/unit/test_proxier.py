@@ -71,8 +71,9 @@ class World:
         return {news.family: news for news in self.proxier.take_health_news()}
 
 
-def _news(family: Family, count: int) -> HealthNews:
-    return HealthNews(family, (PRIMARY[family],), {KEY: ServiceHealth(KEY, 32000, count)})
+def _news(family: Family, count: int, *, is_whole: bool = False) -> HealthNews:
+    health = {KEY: ServiceHealth(KEY, 32000, count)}
+    return HealthNews(family, (PRIMARY[family],), health, is_whole=is_whole)
 
 
 NOTHING = {family: HealthNews(family, (PRIMARY[family],), {}) for family in Family}
@@ -82,7 +83,7 @@ def test_load_balancers_hear_what_the_kernel_has() -> None:
     world = World()
     assert world.told() == {}
     world.proxier.sync()
-    assert world.told() == {family: _news(family, 1) for family in Family}
+    assert world.told() == {family: _news(family, 1, is_whole=True) for family in Family}
     world.proxier.sync()
     assert world.told() == NOTHING
     world.proxier.apply_events([Upsert(_slice(Family.IPV6, ready=False))])
@@ -100,10 +101,10 @@ def test_a_family_that_is_refused_keeps_its_news_back_and_not_the_others() -> No
     for _ in range(2):
         with pytest.raises(DataplaneError):
             world.proxier.sync()
-    assert world.told() == {Family.IPV6: _news(Family.IPV6, 1)}
+    assert world.told() == {Family.IPV6: _news(Family.IPV6, 1, is_whole=True)}
     world.tables[Family.IPV4].refuses = False
     world.proxier.sync()
-    assert world.told() == NOTHING | {Family.IPV4: _news(Family.IPV4, 1)}
+    assert world.told() == NOTHING | {Family.IPV4: _news(Family.IPV4, 1, is_whole=True)}
 
 
 def test_news_say_where_to_listen() -> None:

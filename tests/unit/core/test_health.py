@@ -107,8 +107,10 @@ def test_what_was_noted_is_news_only_once_the_rules_are_in_step() -> None:
     book.note(KEY, _health(1))
     assert book.take() is None
     book.settle((A,))
-    assert book.take() == HealthNews(Family.IPV4, (A,), {KEY: _health(1)})
+    assert book.take() == HealthNews(Family.IPV4, (A,), {KEY: _health(1)}, is_whole=True)
     assert book.take() is None
+    book.settle((A,))
+    assert book.take() == HealthNews(Family.IPV4, (A,), {}), "the first news only is all there is"
 
 
 def test_several_syncs_make_one_piece_of_news() -> None:
@@ -121,7 +123,7 @@ def test_several_syncs_make_one_piece_of_news() -> None:
     book.settle((A,))
     book.note(other, None)  # not yet in the kernel
     assert book.take() == HealthNews(
-        Family.IPV4, (A,), {KEY: None, other: _health(3)._replace(service=other)}
+        Family.IPV4, (A,), {KEY: None, other: _health(3)._replace(service=other)}, is_whole=True
     )
 
 
