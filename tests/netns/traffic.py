@@ -177,7 +177,11 @@ class Traffic:
             return socket.create_connection(self._destination, _PATIENCE_S)
 
         connection = self._space.call(connect)
-        self.reached[connection.recv(64).decode().strip()] += 1
+        try:
+            self.reached[connection.recv(64).decode().strip()] += 1
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def _run(self) -> None:
