@@ -50,6 +50,11 @@ VERBS = {
         "demo",
         "Two nodes, two Services, real connections, and a picture of where they went.",
     ),
+    "deploy": Verb(
+        "deploy",
+        "deploy",
+        "Print what runs netproxy for good: a cluster's manifest, a host's systemd unit.",
+    ),
     "completion": Verb("completion", "completion", "Print the completion script for a shell."),
 }
 

@@ -29,9 +29,13 @@ class Daemon:
         self._log = log
         self.start()
 
-    def start(self) -> None:
+    def command(self) -> list[str]:
+        """What is started."""
         command = [sys.executable, "-m", "netproxy", "run", "-f", str(self.directory)]
-        command += [*self.node_ip, "--log-format", "json", "-v", "4", *self.flags]
+        return [*command, *self.node_ip, "--log-format", "json", "-v", "4", *self.flags]
+
+    def start(self) -> None:
+        command = self.command()
         log = self._log.open("w")
         self.process = self.space.call(lambda: subprocess.Popen(command, stderr=log))
         log.close()
