@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -75,20 +76,34 @@ def through_kubectl(text: str, *change: str) -> dict[str, Any]:
     """One document as kubectl read and wrote it, with a change that only one kind takes.
 
     The verbs ``set … --local`` ask no server and decode each document into kubectl's own types:
-    a wrong type is an error, and an unknown field is missing from what is written.
+    a wrong type is an error, and an unknown field is missing from what is written. They end with 1,
+    as the change does not fit the other kinds.
+    """
+    said = kubectl("set", *change, "--local", "-f", "-", "-o", "json", stdin=text, code=1)
+    document = json.loads(said)
+    assert isinstance(document, dict)
+    return document
+
+
+def kubectl(*arguments: str, stdin: str, code: int = 0) -> str:
+    """What kubectl prints, in an environment that leads to no cluster.
+
+    Args:
+        arguments: Its arguments.
+        stdin: What it is given.
+        code: How it has to end.
     """
     done = subprocess.run(
-        ["kubectl", "set", *change, "--local", "-f", "-", "-o", "json"],
-        input=text,
+        ["kubectl", *arguments],
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "KUBECONFIG": "/dev/null", "HOME": "/"},
+        env={"PATH": os.environ["PATH"], "KUBECONFIG": os.devnull, "HOME": "/"},
     )
+    assert done.returncode == code, done.stderr
     assert "unable to decode" not in done.stderr, done.stderr
-    document = json.loads(done.stdout)
-    assert isinstance(document, dict)
-    return document
+    return done.stdout
 
 
 def missing(said: Any, kept: Any, path: str = "") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +25,13 @@ from netproxy.render.deploy import render_manifest
 from tests.unit.deploy.judges import (
     HAS_KUBECTL,
     NotInTheApi,
+    kubectl,
     missing,
     read_documents,
     read_object,
     through_kubectl,
 )
+from tests.unit.deploy.receiver import Receiver
 
 PLAIN = Wishes("registry.example/netproxy:0.1.0", ApiServer("192.0.2.10", 6443))
 CHOICES = {
@@ -119,6 +122,29 @@ if HAS_KUBECTL:
         assert missing(documents(wishes)["DaemonSet"], workload) == []
         binding = through_kubectl(text, "subject", "--user=somebody")
         assert missing(documents(wishes)["ClusterRoleBinding"], binding) == []
+
+    @every_choice
+    def test_kubectl_applies_it(wishes: Wishes, tmp_path: Path) -> None:
+        with Receiver() as server:
+            config = server.write_kubeconfig(tmp_path / "kubeconfig")
+            said = kubectl(
+                f"--kubeconfig={config}",
+                f"--cache-dir={tmp_path}",
+                *("apply", "--validate=false", "-f", "-"),  # the server has no schemas
+                stdin=printed(wishes),
+            )
+        assert [line.partition("/")[0] for line in said.splitlines()] == [
+            "serviceaccount",
+            "clusterrole.rbac.authorization.k8s.io",
+            "clusterrolebinding.rbac.authorization.k8s.io",
+            "configmap",
+            "daemonset.apps",
+        ]
+        for path, created in server.created:
+            assert missing(documents(wishes)[created["kind"]], created) == []
+            read_object(created)
+            is_in_namespace = f"/namespaces/{wishes.namespace}/" in path
+            assert is_in_namespace == ("namespace" in created["metadata"])
 
     def test_kubectl_loses_what_it_does_not_know() -> None:
         text = printed(PLAIN).replace("hostNetwork: true", "hostNetwrok: true")
