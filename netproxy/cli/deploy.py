@@ -162,4 +162,5 @@ def _absolute(setting: str, path: str) -> str:
 
 def _this_program() -> str:
     """The path by which a shell would start us again."""
-    return shutil.which(sys.argv[0]) or "/usr/local/bin/netproxy"
+    found = shutil.which(sys.argv[0])
+    return os.path.abspath(found) if found else "/usr/local/bin/netproxy"

@@ -111,6 +111,17 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "CAP_NET_RAW" in service["CapabilityBoundingSet"][0]
 
 
+def test_the_program_that_prints_it_is_the_one_that_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "netproxy").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["./netproxy"])
+    assert run_command_line(["deploy", "unit", *FLAGS]) == EXIT_OK
+    service = read_unit(capsys.readouterr().out)["Service"]
+    assert service["ExecStart"] == [f"{tmp_path}/netproxy run {' '.join(FLAGS)}"]
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
