@@ -87,8 +87,8 @@ class ApiClient(Protocol):
 
         Raises:
             SourceError: the server cannot be reached, is not who it should be, does not answer,
-                or knows us no more (401), also with credentials that were renewed.
-            ConfigError: credentials can never work as they are configured.
+                or knows us no more (401), also with credentials that were renewed; or there are no
+                credentials to show just now. All of that may pass.
         """
         ...
 
