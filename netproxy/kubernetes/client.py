@@ -12,7 +12,6 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
-from yarl import URL
 
 from netproxy import __version__
 from netproxy.errors import ConfigError, SourceError
@@ -46,7 +45,7 @@ class _Call(NamedTuple):
     """One request, which may be sent twice."""
 
     method: str
-    url: URL
+    url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
     head_s: float
@@ -148,7 +147,7 @@ class HttpClient:
         url = self._cluster.server + path + (f"?{urlencode(query)}" if query else "")
         headers = [("Content-Type", content_type)] if body is not None else []
         headers += self._credentials.user.impersonation
-        call = _Call(method, URL(url, encoded=True), tuple(headers), body, head_s)
+        call = _Call(method, url, tuple(headers), body, head_s)
         if (wait := self._bucket.take(self._clock.monotonic())) > 0:
             await self._clock.sleep(wait)
         response = await self._ask(call)
