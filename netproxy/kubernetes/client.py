@@ -173,13 +173,16 @@ class HttpClient:
             if response.status != 401:
                 return response
             response.release()
-        raise trouble.refused(self._cluster, self._credentials.user)
+        expired = self._contexts.expired() if self._has_tls else None
+        raise trouble.refused(self._cluster, self._credentials.user, expired)
 
     async def _show(self) -> _Shown:
+        proof = Proof()
         try:
             proof = await self._credentials.get()
             return _Shown(proof, self._contexts.get(proof.pair) if self._has_tls else None)
         except ConfigError as error:  # it was good when we started: it may become good again
+            self._credentials.refuse(proof)
             raise SourceError(error.message, hint=error.hint) from error
 
     async def _send(self, call: _Call, shown: _Shown) -> aiohttp.ClientResponse:

@@ -59,8 +59,12 @@ class TlsContexts:
         self._state: _State | None = None
         self._refused: _State | None = None
         self._context: ssl.SSLContext | None = None
-        self.expires: datetime | None = None
-        """When the client certificate ends, if there is one."""
+        self._end: datetime | None = None
+
+    def expired(self) -> datetime | None:
+        """Since when the client certificate that is in use is valid no more; None: it is."""
+        is_over = self._end is not None and self._end <= datetime.fromtimestamp(self._now(), UTC)
+        return self._end if is_over else None
 
     def get(self, pair: KeyPair | None) -> ssl.SSLContext:
         """The context to show a client certificate with, or none.
@@ -98,7 +102,7 @@ class TlsContexts:
             context.verify_mode = ssl.CERT_NONE
         else:
             _trust(context, self._cluster.ca)
-        self.expires = None if pair is None else _show(context, pair, self._now())
+        self._end = None if pair is None else _show(context, pair, self._now())
         return context
 
 

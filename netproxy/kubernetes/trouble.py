@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from datetime import datetime
 
 from netproxy.errors import SourceError
 from netproxy.kubernetes.access import Cluster, User
@@ -46,8 +47,14 @@ def silent(cluster: Cluster, problem: str) -> SourceError:
     return SourceError(f"{cluster.server}: {problem}", hint=_HINT_REACH)
 
 
-def refused(cluster: Cluster, user: User) -> SourceError:
-    """The server answers 401: it does not know who asks, or no more."""
+def refused(cluster: Cluster, user: User, expired: datetime | None) -> SourceError:
+    """The server answers 401: it does not know who asks, or no more.
+
+    Args:
+        cluster: Whom we asked.
+        user: Who asked.
+        expired: When the client certificate that we showed came to its end.
+    """
     if user.plugin is not None:
         hint = f"log in again as {user.plugin.command} wants it"
     elif user.token_file is not None:
@@ -55,7 +62,8 @@ def refused(cluster: Cluster, user: User) -> SourceError:
     elif user.token is not None or user.basic is not None:
         hint = f"what {user.setting} says may have expired, or be another cluster's"
     elif user.pair is not None:
-        hint = _HINT_PAIR
+        since = "" if expired is None else f", as ours expired at {expired:%Y-%m-%dT%H:%M:%SZ}"
+        hint = _HINT_PAIR + since
     else:
         hint = "give the kubeconfig's user a token or a client certificate"
     return SourceError(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 from aiohttp import web
 
 from netproxy.errors import ConfigError, SourceError
-from netproxy.kubernetes.access import ExecPlugin, Secret, User
+from netproxy.kubernetes import trouble
+from netproxy.kubernetes.access import Cluster, ExecPlugin, KeyPair, Pem, Secret, User
 from netproxy.kubernetes.connect import open_client
 from netproxy.kubernetes.contract import ApiClient, ClientSettings
 from netproxy.kubernetes.credentials import TOKEN_FILE_S, Credentials
 from netproxy.kubernetes.exec_plugin import API_VERSIONS, run_plugin
+from netproxy.kubernetes.tls import TlsContexts
 from tests.unit.kubernetes.api import (
     Authority,
     Peer,
@@ -223,7 +226,23 @@ def test_a_certificate_that_is_not_known_is_named(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(key)
     with pytest.raises(SourceError, match="401") as caught:
         run(ask(Guarded("x"), tmp_path, {"client-certificate": "crt", "client-key": "key"}))
-    assert "have a new client certificate signed" in (caught.value.hint or "")
+    hint = caught.value.hint or ""
+    assert hint.startswith("have a new client certificate signed")
+    assert "expired" not in hint
+
+
+def test_a_certificate_that_came_to_its_end_meanwhile_is_named() -> None:
+    certificate, key = AUTHORITY.pair("a.example.com", until=datetime(2031, 1, 2, tzinfo=UTC))
+    pair = KeyPair(Pem("c", None, Secret(certificate)), Pem("k", None, Secret(key)))
+    cluster, user = Cluster("s", "https://h"), User("u", "s", pair=pair)
+    time = datetime(2031, 1, 1, tzinfo=UTC).timestamp()
+    contexts = TlsContexts(cluster, lambda: time)
+    contexts.get(pair)
+    assert contexts.expired() is None
+    time += 86_400
+    contexts.get(pair)
+    hint = trouble.refused(cluster, user, contexts.expired()).hint or ""
+    assert hint.endswith("ours expired at 2031-01-02T00:00:00Z")
 
 
 @pytest.mark.parametrize("version", API_VERSIONS)
@@ -415,11 +434,21 @@ def test_a_plugin_that_hangs_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_plugins_bad_certificate_is_an_error(tmp_path: Path) -> None:
-    word = said(clientCertificateData="x", clientKeyData="y")
+    """And it is asked again next time: it may have a better one then."""
+    command = counting(tmp_path, said(clientCertificateData="x", clientKeyData="y"))
     guard = Guarded()
-    with pytest.raises(SourceError, match="exec: its clientCertificateData: has no certificate"):
-        run(ask(guard, tmp_path, exec_user(script(tmp_path / "plugin", f"echo '{word}'"))))
-    assert guard.seen == []
+
+    async def go() -> None:
+        async with serve(guard, AUTHORITY.server_context()) as port:
+            settings = settings_for(tmp_path, AUTHORITY, port, exec_user(command))
+            client = open_client(settings, environ={"PATH": "/bin:/usr/bin"})
+            for _ in range(2):
+                with pytest.raises(SourceError, match="its clientCertificateData: has no cert"):
+                    await status_of(client)
+            await client.close()
+
+    run(go())
+    assert (guard.seen, runs(tmp_path)) == ([], 2)
 
 
 @pytest.mark.parametrize("content", ["", " \n", "two words", "ümlaut", "a\nb"])
@@ -430,10 +459,13 @@ def test_a_token_file_without_a_token(content: str, tmp_path: Path) -> None:
     assert "tokenFile" in caught.value.message
 
 
-def test_nothing_secret_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_secret_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through renewals and failures, with everything switched on that libraries have to say."""
     caplog.set_level(logging.NOTSET)
-    logging.getLogger("netproxy").propagate = True
+    caplog.set_level(logging.NOTSET + 1, logger="netproxy")
+    monkeypatch.setattr(logging.getLogger("netproxy"), "propagate", True)
     command = counting(tmp_path, said(token="s3cret-COUNT"))
     with pytest.raises(SourceError):
         run(
