@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from netproxy.errors import ConfigError
 from netproxy.kubernetes.access import Cluster, Secret
 from netproxy.kubernetes.kubeconfig_fields import ClusterFields, Entry, to_pem
+from netproxy.kubernetes.urls import split_url
 
 _EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 
@@ -66,7 +66,7 @@ def server_url(setting: str, value: str, *, has_tls: bool = False) -> str:
         'https://example.com:6443/clusters/a'
     """
     full = value if "://" in value else f"{'https' if has_tls else 'http'}://{value}"
-    parts = _split(full)
+    parts = split_url(full)
     if parts is None or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
         raise ConfigError(
             setting=setting,
@@ -118,7 +118,7 @@ def exec_info(entry: Entry[ClusterFields], cluster: Cluster) -> Secret:
 def _proxy(setting: str, value: str) -> Secret | None:
     if not value:
         return None
-    parts = _split(value)
+    parts = split_url(value)
     if parts is not None and parts.scheme in {"http", "https"}:
         return Secret(value)
     is_socks = parts is not None and parts.scheme.startswith("socks")
@@ -127,13 +127,3 @@ def _proxy(setting: str, value: str) -> Secret | None:
         problem="SOCKS proxies are not supported" if is_socks else "is not the URL of a proxy",
         hint="write http://host:port or https://host:port",
     )
-
-
-def _split(url: str) -> SplitResult | None:
-    """A URL's parts, if it has a host, and a port that can be."""
-    try:
-        parts = urlsplit(url)
-        is_good = bool(parts.hostname) and parts.port != 0 and not any(c.isspace() for c in url)
-    except ValueError:
-        return None
-    return parts if is_good else None

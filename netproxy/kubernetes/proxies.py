@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from netproxy.errors import ConfigError
 from netproxy.kubernetes.access import Secret
+from netproxy.kubernetes.urls import split_url
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -34,12 +35,8 @@ def proxy_of(url: str, environ: Mapping[str, str]) -> Secret | None:
     if not value or is_excluded(parts.hostname or "", port, _get(environ, "NO_PROXY")):
         return None
     full = value if "://" in value else f"http://{value}"
-    try:
-        proxy = urlsplit(full)
-        is_good = proxy.scheme in _DEFAULT_PORTS and bool(proxy.hostname) and proxy.port != 0
-    except ValueError:
-        is_good = False
-    if not is_good:
+    proxy = split_url(full)
+    if proxy is None or proxy.scheme not in _DEFAULT_PORTS:
         raise ConfigError(
             setting=name,
             problem="is not the URL of an HTTP proxy",
