@@ -1,0 +1,120 @@
+"""Documents of a configuration file → the two objects, with all mistakes named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import msgspec
+
+from netproxy.config.kubeproxy import (
+    API_VERSION,
+    KIND,
+    OWN_API_VERSION,
+    OWN_KIND,
+    KubeProxyConfiguration,
+    NetproxyConfiguration,
+)
+from netproxy.config.problems import Problems
+from netproxy.model.findings import shorten
+from netproxy.model.parse import explain
+
+
+class Configuration(NamedTuple):
+    """What an operator wrote, in whatever way."""
+
+    kube: KubeProxyConfiguration
+    own: NetproxyConfiguration
+
+
+class Warned(NamedTuple):
+    """Something without effect, or probably not meant."""
+
+    field: str
+    problem: str
+
+
+_KINDS: dict[str, tuple[str, type[msgspec.Struct]]] = {
+    KIND: (API_VERSION, KubeProxyConfiguration),
+    OWN_KIND: (OWN_API_VERSION, NetproxyConfiguration),
+}
+
+
+def decode_documents(
+    documents: Iterable[object], problems: Problems
+) -> tuple[Configuration, list[Warned]]:
+    """The configuration that a file holds.
+
+    Args:
+        documents: What a YAML or JSON parser made of each of its documents. One is a
+            ``KubeProxyConfiguration``; a second one may be a ``NetproxyConfiguration``.
+        problems: Takes what is wrong.
+    """
+    found: dict[str, msgspec.Struct] = {}
+    warnings: list[Warned] = []
+    for document in documents:
+        if not isinstance(document, dict):
+            problems.add("", f"{shorten(document)} is no configuration", f"begin with kind: {KIND}")
+            continue
+        kind = document.get("kind")
+        if not isinstance(kind, str) or kind not in _KINDS:
+            wanted = f"write {KIND}, or {OWN_KIND} for what is netproxy's own"
+            problems.add("kind", f"{shorten(kind)} is no configuration of a proxy", wanted)
+        elif document.get("apiVersion") != _KINDS[kind][0]:
+            version = shorten(document.get("apiVersion"))
+            problems.add("apiVersion", f"{version} has no {kind}", f"write {_KINDS[kind][0]}")
+        elif kind in found:
+            problems.add("kind", f"there is more than one {kind}", "join them")
+        else:
+            found[kind] = _decode(document, _KINDS[kind][1], problems)
+            warnings += _unknown_fields(document, _KINDS[kind][1])
+    kube, own = found.get(KIND), found.get(OWN_KIND)
+    assert isinstance(kube, KubeProxyConfiguration | None)
+    assert isinstance(own, NetproxyConfiguration | None)
+    return Configuration(kube or KubeProxyConfiguration(), own or NetproxyConfiguration()), warnings
+
+
+def _decode(
+    document: Mapping[Any, Any], kind: type[msgspec.Struct], problems: Problems
+) -> msgspec.Struct:
+    """Field by field, so that one mistake does not hide the next; null counts as absent."""
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(kind):
+        raw = document.get(field.encode_name)
+        if raw is None:
+            continue
+        try:
+            values[field.name] = msgspec.convert(_without_nulls(raw), field.type)
+        except msgspec.ValidationError as error:
+            place, message = explain(error)
+            path = f"{field.encode_name}.{place}" if place else field.encode_name
+            problems.add(path.replace(".[", "["), message)
+        except UnicodeEncodeError:
+            problems.add(field.encode_name, "holds half a character")
+    return kind(**values)
+
+
+def _without_nulls(raw: object) -> object:
+    """Blocks have no null: ``iptables: {syncPeriod: null}`` says nothing."""
+    if isinstance(raw, dict):
+        return {k: _without_nulls(v) for k, v in raw.items() if v is not None}
+    return raw
+
+
+def _unknown_fields(
+    document: Mapping[Any, Any], kind: type[msgspec.Struct], path: str = ""
+) -> Iterator[Warned]:
+    """Source: kube-proxy decodes strictly first, and goes on with a line in the log."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name, value in document.items():
+        place = f"{path}{name}"
+        if name in fields:
+            inner = fields[name].type
+            is_block = isinstance(inner, type) and issubclass(inner, msgspec.Struct)
+            if is_block and isinstance(value, dict):
+                yield from _unknown_fields(value, inner, f"{place}.")
+            continue
+        close = get_close_matches(str(name), fields, n=1)
+        hint = f"; did you mean {path}{close[0]}?" if close else ""
+        yield Warned(shorten(place).strip("'"), f"there is no such field{hint}")

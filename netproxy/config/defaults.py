@@ -1,0 +1,139 @@
+"""What an absent field means.
+
+Source: kube-proxy 1.36, SetDefaults_KubeProxyConfiguration. Two are ours: the mode, nftables, and
+the least time from one sync to the next, 100 ms, as a sync costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from netproxy.config.duration import format_duration, parse_duration
+from netproxy.config.kubeproxy import KubeProxyConfiguration, NetproxyConfiguration
+from netproxy.core.config import ProxyMode
+from netproxy.model.ip import parse_address
+
+_T = TypeVar("_T")
+
+HEALTH_PORT, METRICS_PORT = 10256, 10249
+MIN_SYNC_PERIOD = "100ms"
+SYNC_PERIOD = "30s"
+
+
+def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
+    """The same with every field set that has a default. What is no duration stays as it is."""
+    replace = msgspec.structs.replace
+    mode = given.mode or ProxyMode.NFTABLES.value
+    bind = given.bind_address or "0.0.0.0"  # noqa: S104 - nothing is bound to it
+    any_address, loopback = ("[::]", "[::1]") if _is_ipv6(bind) else ("0.0.0.0", "127.0.0.1")  # noqa: S104 - kube-proxy's default
+    client, logging, conntrack = given.client_connection, given.logging, given.conntrack
+    return replace(
+        given,
+        feature_gates=given.feature_gates or {},
+        client_connection=replace(
+            client,
+            kubeconfig=client.kubeconfig or "",
+            accept_content_types=client.accept_content_types or "",
+            content_type=client.content_type or "application/json",
+            qps=client.qps or 5.0,
+            burst=client.burst or 10,
+        ),
+        logging=replace(
+            logging,
+            format=logging.format or "text",
+            flush_frequency=logging.flush_frequency or "5s",
+            verbosity=logging.verbosity,
+        ),
+        hostname_override=given.hostname_override or "",
+        bind_address=bind,
+        healthz_bind_address=_listen(given.healthz_bind_address, any_address, HEALTH_PORT),
+        metrics_bind_address=_listen(given.metrics_bind_address, loopback, METRICS_PORT),
+        bind_address_hard_fail=bool(given.bind_address_hard_fail),
+        enable_profiling=bool(given.enable_profiling),
+        show_hidden_metrics_for_version=given.show_hidden_metrics_for_version or "",
+        mode=mode,
+        iptables=replace(
+            given.iptables,
+            masquerade_bit=_or(given.iptables.masquerade_bit, 14),
+            masquerade_all=bool(given.iptables.masquerade_all),
+            localhost_node_ports=_or(given.iptables.localhost_node_ports, True),
+            sync_period=_unless_zero(given.iptables.sync_period, SYNC_PERIOD),
+            min_sync_period=_unless_zero(given.iptables.min_sync_period, MIN_SYNC_PERIOD),
+        ),
+        nftables=replace(
+            given.nftables,
+            masquerade_bit=_or(given.nftables.masquerade_bit, 14),
+            masquerade_all=bool(given.nftables.masquerade_all),
+            sync_period=_unless_zero(given.nftables.sync_period, SYNC_PERIOD),
+            min_sync_period=_unless_zero(given.nftables.min_sync_period, MIN_SYNC_PERIOD),
+        ),
+        detect_local_mode=given.detect_local_mode or "ClusterCIDR",
+        cluster_cidr=given.cluster_cidr or "",
+        node_port_addresses=given.node_port_addresses or [],
+        oom_score_adj=_or(given.oom_score_adj, -999),
+        conntrack=replace(
+            conntrack,
+            max_per_core=_or(conntrack.max_per_core, 32768),
+            min=_or(conntrack.min, 131072),
+            tcp_established_timeout=_canonical(_or(conntrack.tcp_established_timeout, "24h")),
+            tcp_close_wait_timeout=_canonical(_or(conntrack.tcp_close_wait_timeout, "1h")),
+            tcp_be_liberal=bool(conntrack.tcp_be_liberal),
+            udp_timeout=_canonical(conntrack.udp_timeout or "0s"),
+            udp_stream_timeout=_canonical(conntrack.udp_stream_timeout or "0s"),
+        ),
+        config_sync_period=_unless_zero(given.config_sync_period, "15m"),
+    )
+
+
+def complete_own(given: NetproxyConfiguration) -> NetproxyConfiguration:
+    """The same for what is ours."""
+    return msgspec.structs.replace(
+        given,
+        node_ips=given.node_ips or [],
+        zone=given.zone or "",
+        service_cidrs=given.service_cidrs or [],
+        full_sync_period=_canonical(_or(given.full_sync_period, "1h")),
+        take_over=_or(given.take_over, True),
+        iptables_variant=given.iptables_variant or "auto",
+        require_sysctls=bool(given.require_sysctls),
+        service_counters=bool(given.service_counters),
+        kube_context=given.kube_context or "",
+    )
+
+
+def _or(value: _T | None, default: _T) -> _T:
+    return default if value is None else value
+
+
+def _canonical(text: str) -> str:
+    try:
+        return format_duration(parse_duration(text))
+    except ValueError:
+        return text
+
+
+def _unless_zero(text: str | None, default: str) -> str:
+    """A period of zero stands for the default. Source: kube-proxy 1.36; KubeProxyConfiguration."""
+    canonical = _canonical(text or "0s")
+    return _canonical(default) if canonical == "0s" else canonical
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ":" in parse_address(text)
+    except ValueError:
+        return False
+
+
+def _listen(given: str | None, address: str, port: int) -> str:
+    """Where to listen; empty: nowhere. A bare address gets the port."""
+    if given is None:
+        return f"{address}:{port}"
+    bare = given.removeprefix("[").removesuffix("]")
+    try:
+        parse_address(bare)
+    except ValueError:
+        return given
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
