@@ -216,6 +216,114 @@ _LOG = (
 )
 
 
+_API = (
+    _flag("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API, and as whom."),
+    _flag("--master", metavar="URL", help="The API server, instead of the kubeconfig's."),
+    _flag("--kube-context", metavar="NAME", help="A context of the kubeconfig."),
+    _flag(
+        "--config",
+        metavar="FILE",
+        help="A KubeProxyConfiguration; followed when it changes. Other flags are then ignored, "
+        "but for -f, --hostname-override and those of logging.",
+    ),
+    _flag("--write-config-to", metavar="FILE", help="Write the configuration in effect, and exit."),
+    _flag("--init-only", is_flag=True, help="Prepare the host, which needs more rights; exit."),
+    _flag("--cleanup", is_flag=True, help="Remove all rules of ours and of kube-proxy's; exit."),
+)
+
+_SERVING = (
+    _flag(
+        "--healthz-bind-address",
+        metavar="HOST:PORT",
+        help="Answer /healthz, /livez, /readyz here; empty: nowhere.  [default: 0.0.0.0:10256]",
+    ),
+    _flag(
+        "--metrics-bind-address",
+        metavar="HOST:PORT",
+        help="Answer /metrics, /proxyMode, /configz here; empty: nowhere.  "
+        "[default: 127.0.0.1:10249]",
+    ),
+    _switch("--bind-address-hard-fail", default=False, help="An address in use ends the program."),
+    _switch("--profiling", default=False, help="Tasks and threads at /debug of the metrics."),
+    _switch("--service-counters", default=False, help="Count connections to each Service."),
+)
+
+_HOST = (
+    _flag("--oom-score-adj", metavar="-1000..1000", help="[default: -999]"),
+    _flag("--conntrack-max-per-core", metavar="COUNT", help="[default: 32768]; 0: leave alone."),
+    _flag("--conntrack-min", metavar="COUNT", help="[default: 131072]"),
+    _flag("--conntrack-tcp-timeout-established", metavar="DURATION", help="[default: 24h]"),
+    _flag("--conntrack-tcp-timeout-close-wait", metavar="DURATION", help="[default: 1h]"),
+    _switch("--conntrack-tcp-be-liberal", default=False, help="Accept packets out of window."),
+    _flag("--conntrack-udp-timeout", metavar="DURATION", help="[default: leave alone]"),
+    _flag("--conntrack-udp-timeout-stream", metavar="DURATION", help="[default: leave alone]"),
+    _switch(
+        "--require-sysctls",
+        default=False,
+        help="A kernel setting that cannot be written ends the program; else it is a warning.",
+    ),
+)
+
+WITHOUT_EFFECT = {
+    "--alsologtostderr": "logs go to standard error",
+    "--config-sync-period": "objects are not said again without a change",
+    "--enable-dsr": "it is about Windows",
+    "--forward-healthcheck-vip": "it is about Windows",
+    "--ipvs-exclude-cidrs": "there is no ipvs mode",
+    "--ipvs-min-sync-period": "there is no ipvs mode",
+    "--ipvs-scheduler": "there is no ipvs mode",
+    "--ipvs-strict-arp": "there is no ipvs mode",
+    "--ipvs-sync-period": "there is no ipvs mode",
+    "--ipvs-tcp-timeout": "there is no ipvs mode",
+    "--ipvs-tcpfin-timeout": "there is no ipvs mode",
+    "--ipvs-udp-timeout": "there is no ipvs mode",
+    "--kube-api-content-type": "JSON is asked for",
+    "--log-flush-frequency": "every line is written at once",
+    "--log-json-info-buffer-size": "every line is written at once",
+    "--log-json-split-stream": "logs go to standard error",
+    "--log-text-info-buffer-size": "every line is written at once",
+    "--log-text-split-stream": "logs go to standard error",
+    "--logtostderr": "logs go to standard error",
+    "--network-name": "it is about Windows",
+    "--root-hnsendpoint-name": "it is about Windows",
+    "--show-hidden-metrics-for-version": "no metric is hidden",
+    "--source-vip": "it is about Windows",
+    "--vmodule": "levels are the same for all modules",
+    "--windows-service": "it is about Windows",
+}
+"""kube-proxy's flags that change nothing here, and why. Source: kube-proxy 1.36, --help."""
+
+_SWITCHES_WITHOUT_EFFECT = {
+    "--alsologtostderr",
+    "--enable-dsr",
+    "--forward-healthcheck-vip",
+    "--ipvs-strict-arp",
+    "--log-json-split-stream",
+    "--log-text-split-stream",
+    "--logtostderr",
+    "--windows-service",
+}
+
+_DROP_IN = (
+    _flag("--bind-address", hidden=True),
+    _flag("--feature-gates", hidden=True, multiple=True),
+    _flag("--healthz-port", hidden=True),
+    _flag("--metrics-port", hidden=True),
+    _flag("--kube-api-qps", hidden=True),
+    _flag("--kube-api-burst", hidden=True),
+    _flag("--logging-format", type=click.Choice(["text", "json"]), hidden=True),
+    *(
+        click.option(
+            name, hidden=True, is_flag=False, flag_value="true", default=None, expose_value=True
+        )
+        if name in _SWITCHES_WITHOUT_EFFECT
+        else click.option(name, hidden=True)
+        for name in WITHOUT_EFFECT
+    ),
+)
+"""kube-proxy's that are rarely used: accepted, and not in --help."""
+
+
 def _decorator(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         for option in reversed(options):
@@ -230,4 +338,5 @@ proxy_flags = _decorator((*_FILENAME, *_PROXY, *_OUTPUT, *_COLOR))
 dry_run_flag = _decorator(_DRY_RUN)
 take_over_flag = _decorator(_TAKE_OVER)
 output_flag = _decorator(_OUTPUT)
-daemon_flags = _decorator((*_PERIODS, *_LOG))
+daemon_flags = _decorator((*_API, *_PERIODS, *_SERVING, *_HOST, *_LOG, *_DROP_IN))
+"""What only ``run`` has."""

@@ -1,59 +1,175 @@
-"""What the words of flags mean. A wrong one names the flag, the word and the remedy."""
+"""Flags → a configuration, as if it stood in a file. A wrong word names its flag and the remedy."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
 from netproxy.errors import ConfigError
-from netproxy.model.ip import IPAddress, Prefix, parse_address, parse_prefix
 
 if TYPE_CHECKING:
-    from netproxy.sync import Periods
+    from netproxy.config.decode import Configuration
+    from netproxy.config.settings import Settings
+    from netproxy.core.config import ProxyConfig
 
 Flags = Mapping[str, Any]
-"""What click collected: words, tuples of words and booleans."""
+"""What click collected: words, tuples of words and booleans. A verb need not have all of them."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRACE_VERBOSITY = 9
+_SWITCHES = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+"""Source: Go, strconv.ParseBool."""
+
+_FLAG_OF = {
+    "mode": "--proxy-mode",
+    "clusterCIDR": "--cluster-cidr",
+    "serviceCIDRs": "--service-cidr",
+    "nodeIPs": "--node-ip",
+    "nodePortAddresses": "--nodeport-addresses",
+    "detectLocal.bridgeInterface": "--pod-bridge-interface",
+    "detectLocal.interfaceNamePrefix": "--pod-interface-name-prefix",
+    "conntrack.tcpEstablishedTimeout": "--conntrack-tcp-timeout-established",
+    "conntrack.tcpCloseWaitTimeout": "--conntrack-tcp-timeout-close-wait",
+    "conntrack.udpStreamTimeout": "--conntrack-udp-timeout-stream",
+    "logging.format": "--log-format",
+    "logging.verbosity": "-v",
+    **{
+        f"{mode}.{field}": flag
+        for mode in ("iptables", "nftables")
+        for field, flag in (
+            ("masqueradeBit", "--iptables-masquerade-bit"),
+            ("syncPeriod", "--sync-period"),
+            ("minSyncPeriod", "--min-sync-period"),
+        )
+    },
+}
+"""Fields whose flag is not simply their name in small letters."""
 
 
-def read_proxy_config(flags: Flags) -> ProxyConfig:
-    """The settings that the flags spell.
+def flag_of(field: str) -> str:
+    """The flag that sets a field of a configuration.
+
+    Example:
+        >>> flag_of("bindAddress"), flag_of("conntrack.maxPerCore"), flag_of("mode")
+        ('--bind-address', '--conntrack-max-per-core', '--proxy-mode')
+    """
+    if field in _FLAG_OF:
+        return _FLAG_OF[field]
+    words = "".join(f"-{c.lower()}" if c.isupper() else c for c in field)
+    return "--" + words.replace(".", "-")
+
+
+def read_settings(flags: Flags) -> Settings:
+    """What the flags mean.
 
     Raises:
-        ConfigError: a flag's word makes no sense.
+        ConfigError: a flag's word makes no sense, or two of them contradict each other.
     """
-    mode = _read_detect_local_mode(flags)
-    words = _words(flags["nodeport_addresses"])
-    return ProxyConfig(
-        node_name=_read_node_name(flags["hostname_override"]),
-        node_ips=_read_node_ips(flags["node_ip"]),
-        zone=flags["zone"] or "",
-        service_cidrs=_read_prefixes("--service-cidr", flags["service_cidr"]),
-        cluster_cidrs=_one_per_family(
-            "--cluster-cidr", _read_prefixes("--cluster-cidr", flags["cluster_cidr"])
-        ),
-        detect_local_mode=mode,
-        pod_bridge_interface=flags["pod_bridge_interface"] or "",
-        pod_interface_name_prefix=flags["pod_interface_name_prefix"] or "",
-        masquerade_all=read_switch("--masquerade-all", flags["masquerade_all"]),
-        masquerade_bit=_read_bit(flags["masquerade_bit"]),
-        nodeport_addresses=_read_nodeport_addresses(words),
-        nodeport_primary="primary" in words,
-        localhost_nodeports=read_switch(
-            "--iptables-localhost-nodeports", flags["localhost_nodeports"]
-        ),
-        mode=_read_mode(flags["proxy_mode"]),
-        iptables_variant=_read_variant(flags["iptables_variant"]),
+    from netproxy.config.settings import make_settings
+
+    return make_settings(
+        read_configuration(flags),
+        hostname=hostname(),
+        master=flags.get("master") or "",
+        spell=flag_of,
     )
 
 
-_SWITCHES = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
-"""Source: Go, strconv.ParseBool."""
+def read_proxy_config(flags: Flags) -> ProxyConfig:
+    """What the flags mean for rules.
+
+    Raises:
+        ConfigError: as ``read_settings``.
+    """
+    return read_settings(flags).proxy
+
+
+def hostname() -> str:
+    """This host's name."""
+    import socket
+
+    return socket.gethostname()
+
+
+def read_configuration(flags: Flags) -> Configuration:
+    """The configuration that the flags spell.
+
+    Raises:
+        ConfigError: a word is no number, or neither true nor false.
+    """
+    from netproxy.config import kubeproxy as kp
+    from netproxy.config.decode import Configuration
+
+    bit = _number(flags, "masquerade_bit", "--iptables-masquerade-bit")
+    everything = read_switch("--masquerade-all", flags["masquerade_all"])
+    period, min_period = flags.get("sync_period"), flags.get("min_sync_period")
+    override = flags["hostname_override"]
+    if override is not None and not override.strip():
+        raise ConfigError(
+            setting="--hostname-override",
+            problem=f"{override!r} cannot be the name of a node",
+            hint="letters, digits, - and . as in: node-1.example",
+        )
+    kube = kp.KubeProxyConfiguration(
+        feature_gates=_feature_gates(flags.get("feature_gates") or ()),
+        client_connection=kp.ClientConnection(
+            kubeconfig=flags.get("kubeconfig"),
+            qps=_fraction(flags, "kube_api_qps", "--kube-api-qps"),
+            burst=_number(flags, "kube_api_burst", "--kube-api-burst"),
+        ),
+        logging=kp.Logging(
+            format=flags.get("logging_format") or flags.get("log_format"),
+            verbosity=read_verbosity(flags),
+        ),
+        hostname_override=override,
+        bind_address=flags.get("bind_address"),
+        healthz_bind_address=_listen(flags, "healthz"),
+        metrics_bind_address=_listen(flags, "metrics"),
+        bind_address_hard_fail=_switch(flags, "bind_address_hard_fail"),
+        enable_profiling=_switch(flags, "profiling"),
+        mode=flags["proxy_mode"],
+        iptables=kp.Iptables(
+            bit,
+            everything,
+            read_switch("--iptables-localhost-nodeports", flags["localhost_nodeports"]),
+            period,
+            min_period,
+        ),
+        nftables=kp.Nftables(bit, everything, period, min_period),
+        detect_local_mode=flags["detect_local_mode"],
+        detect_local=kp.DetectLocal(
+            flags["pod_bridge_interface"], flags["pod_interface_name_prefix"]
+        ),
+        cluster_cidr=",".join(flags["cluster_cidr"]),
+        node_port_addresses=_words(flags["nodeport_addresses"]),
+        oom_score_adj=_number(flags, "oom_score_adj"),
+        conntrack=_conntrack(flags),
+    )
+    own = kp.NetproxyConfiguration(
+        node_ips=_words(flags["node_ip"]),
+        zone=flags["zone"],
+        service_cidrs=_words(flags["service_cidr"]),
+        full_sync_period=flags.get("full_sync_period"),
+        take_over=flags.get("take_over"),
+        iptables_variant=flags["iptables_variant"],
+        require_sysctls=_switch(flags, "require_sysctls"),
+        service_counters=_switch(flags, "service_counters"),
+        kube_context=flags.get("kube_context"),
+    )
+    return Configuration(kube, own)
+
+
+def _conntrack(flags: Flags) -> Any:
+    from netproxy.config.kubeproxy import Conntrack
+
+    return Conntrack(
+        max_per_core=_number(flags, "conntrack_max_per_core"),
+        min=_number(flags, "conntrack_min"),
+        tcp_established_timeout=flags.get("conntrack_tcp_timeout_established"),
+        tcp_close_wait_timeout=flags.get("conntrack_tcp_timeout_close_wait"),
+        tcp_be_liberal=_switch(flags, "conntrack_tcp_be_liberal"),
+        udp_timeout=flags.get("conntrack_udp_timeout"),
+        udp_stream_timeout=flags.get("conntrack_udp_timeout_stream"),
+    )
 
 
 def read_switch(setting: str, word: str) -> bool:
@@ -69,58 +185,13 @@ def read_switch(setting: str, word: str) -> bool:
     return _SWITCHES[word.lower()]
 
 
-def read_periods(flags: Flags) -> Periods:
-    """How often to sync.
-
-    Raises:
-        ConfigError: a flag's word makes no sense, or two of them contradict each other.
-    """
-    from netproxy.sync import Periods
-
-    limit_s = read_duration("--sync-period", flags["sync_period"])
-    full_s = read_duration("--full-sync-period", flags["full_sync_period"])
-    min_s = read_duration("--min-sync-period", flags["min_sync_period"])
-    for setting, seconds in (("--sync-period", limit_s), ("--full-sync-period", full_s)):
-        if seconds <= 0:
-            raise ConfigError(
-                setting=setting, problem="must be more than 0", hint="for example 30s"
-            )
-    if min_s > limit_s:
-        raise ConfigError(
-            setting="--min-sync-period",
-            problem=f"{min_s:g} s is longer than --sync-period, {limit_s:g} s",
-            hint="make it shorter, or --sync-period longer",
-        )
-    return Periods(min_s=min_s, retry_limit_s=limit_s, full_s=full_s)
-
-
-def read_duration(setting: str, text: str) -> float:
-    """Seconds, from a duration as Go writes it.
-
-    Raises:
-        ConfigError: the text is none.
-
-    Example:
-        >>> read_duration("--sync-period", "1m30s"), read_duration("--min-sync-period", "100ms")
-        (90.0, 0.1)
-    """
-    parts = _DURATION.findall(text)
-    if text == "0":
-        return 0.0
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigError(
-            setting=setting, problem=f"{text!r} is not a duration", hint="for example 100ms, 1m30s"
-        )
-    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
-
-
 def read_verbosity(flags: Flags) -> int | None:
     """The level of ``-v``, ``-vv``, ``-v 4``, ``-v4``, ``--v=4``; None without it.
 
     Raises:
         ConfigError: it is no number.
     """
-    word = flags["verbosity"]
+    word = flags.get("verbosity")
     if word is None:
         return None
     if word and not word.strip("v"):
@@ -147,131 +218,60 @@ def require_filenames(flags: Flags) -> tuple[str, ...]:
     return filenames
 
 
-def _read_mode(word: str) -> ProxyMode:
-    modes = {mode.value: mode for mode in ProxyMode}
-    if word not in modes:
+def _switch(flags: Flags, name: str) -> bool | None:
+    word = flags.get(name)
+    return None if word is None else read_switch("--" + name.replace("_", "-"), word)
+
+
+def _number(flags: Flags, name: str, setting: str = "") -> int | None:
+    word = flags.get(name)
+    if word is None:
+        return None
+    digits = word.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+        setting = setting or "--" + name.replace("_", "-")
         raise ConfigError(
-            setting="--proxy-mode",
-            problem=f"there is no mode {word!r}",
-            hint=f"one of {', '.join(modes)}; kube-proxy's ipvs mode is deprecated",
+            setting=setting, problem=f"{word[:40]!r} is not a whole number", hint=f"{setting} 14"
         )
-    return modes[word]
+    return int(word)
 
 
-def _read_variant(word: str) -> str:
-    variants = ("auto", "legacy", "nft")
-    if word not in variants:
+def _fraction(flags: Flags, name: str, setting: str) -> float | None:
+    word = flags.get(name)
+    if word is None:
+        return None
+    try:
+        return float(word)
+    except ValueError:
         raise ConfigError(
-            setting="--iptables-variant",
-            problem=f"there is no variant {word!r}",
-            hint=f"one of {', '.join(variants)}",
-        )
-    return word
+            setting=setting, problem=f"{word[:40]!r} is not a number", hint=f"{setting} 5"
+        ) from None
 
 
-def _read_node_name(override: str | None) -> str:
-    """Source: kube-proxy 1.36, nodeutil.GetHostname: trimmed and in lower case."""
-    import socket
+def _listen(flags: Flags, what: str) -> str | None:
+    """``--healthz-bind-address``; the deprecated ``--healthz-port`` where only that is given."""
+    address, port = flags.get(f"{what}_bind_address"), flags.get(f"{what}_port")
+    if address is None and port is not None:
+        if port == "0":
+            return ""
+        return f"0.0.0.0:{port}" if what == "healthz" else f"127.0.0.1:{port}"
+    return address if address is None else str(address)
 
-    name = (override if override is not None else socket.gethostname()).strip().lower()
-    if not name or not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name) or len(name) > 253:
-        raise ConfigError(
-            setting="--hostname-override",
-            problem=f"{name!r} cannot be the name of a node",
-            hint="letters, digits, - and . as in: node-1.example",
-        )
-    return name
+
+def _feature_gates(values: Iterable[str]) -> dict[str, bool]:
+    gates = {}
+    for word in _words(values):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(
+                setting="--feature-gates",
+                problem=f"{word!r} gives no value",
+                hint="as in --feature-gates AllBeta=true",
+            )
+        gates[name.strip()] = read_switch("--feature-gates", value.strip())
+    return gates
 
 
 def _words(values: Iterable[str]) -> list[str]:
     """Words of a flag that may be repeated or hold a comma-separated list."""
     return [word.strip() for value in values for word in value.split(",") if word.strip()]
-
-
-def _read_prefixes(setting: str, values: Iterable[str]) -> tuple[Prefix, ...]:
-    prefixes = []
-    for word in _words(values):
-        try:
-            prefixes.append(parse_prefix(word))
-        except ValueError as error:
-            raise ConfigError(
-                setting=setting, problem=str(error), hint="for example 10.244.0.0/16 or fd00::/64"
-            ) from None
-    return tuple(dict.fromkeys(prefixes))
-
-
-def _one_per_family(setting: str, prefixes: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
-    if len({prefix.family for prefix in prefixes}) < len(prefixes):
-        raise ConfigError(
-            setting=setting,
-            problem=f"{','.join(map(str, prefixes))} has more than one prefix of an IP family",
-            hint="give one IPv4 prefix, one IPv6 prefix, or one of each",
-        )
-    return prefixes
-
-
-def _read_node_ips(values: Iterable[str]) -> tuple[IPAddress, ...]:
-    addresses = []
-    for word in _words(values):
-        try:
-            addresses.append(parse_address(word))
-        except ValueError as error:
-            raise ConfigError(
-                setting="--node-ip", problem=str(error), hint="for example 192.0.2.10"
-            ) from None
-    return tuple(dict.fromkeys(addresses))
-
-
-def _read_bit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 31):
-        raise ConfigError(
-            setting="--iptables-masquerade-bit",
-            problem=f"{text!r} is not a bit of a 32-bit mark",
-            hint="a number from 0 to 31",
-        )
-    return int(text)
-
-
-def _read_nodeport_addresses(words: list[str]) -> tuple[Prefix, ...]:
-    if "primary" not in words:
-        return _read_prefixes("--nodeport-addresses", words)
-    if len(words) > 1:
-        raise ConfigError(
-            setting="--nodeport-addresses",
-            problem="primary stands alone",
-            hint="give prefixes, or only the word primary",
-        )
-    return ()
-
-
-def _read_detect_local_mode(flags: Flags) -> DetectLocalMode:
-    word = flags["detect_local_mode"]
-    modes = {mode.value: mode for mode in DetectLocalMode}
-    if word not in modes:
-        raise ConfigError(
-            setting="--detect-local-mode",
-            problem=f"there is no mode {word!r}",
-            hint=f"one of {', '.join(modes)}",
-        )
-    mode = modes[word]
-    if mode is DetectLocalMode.BRIDGE_INTERFACE:
-        _check_interface("--pod-bridge-interface", flags["pod_bridge_interface"], mode)
-    elif mode is DetectLocalMode.INTERFACE_NAME_PREFIX:
-        _check_interface("--pod-interface-name-prefix", flags["pod_interface_name_prefix"], mode)
-    return mode
-
-
-def _check_interface(setting: str, name: str | None, mode: DetectLocalMode) -> None:
-    """Narrower than the kernel, which takes nearly any bytes: a * would be a wildcard in nft."""
-    if not name:
-        raise ConfigError(
-            setting=setting,
-            problem=f"is needed for --detect-local-mode {mode.value}",
-            hint=f"for example {setting} cni0",
-        )
-    if not re.fullmatch(r"[A-Za-z0-9._@-]{1,15}", name):
-        raise ConfigError(
-            setting=setting,
-            problem=f"{name!r} cannot be the name of an interface",
-            hint="at most 15 letters, digits, - _ @ or .",
-        )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from netproxy.config.duration import parse_duration
 from netproxy.config.kubeproxy import (
     API_VERSION,
     KIND,
@@ -72,7 +73,10 @@ def decode_documents(
     kube, own = found.get(KIND), found.get(OWN_KIND)
     assert isinstance(kube, KubeProxyConfiguration | None)
     assert isinstance(own, NetproxyConfiguration | None)
-    return Configuration(kube or KubeProxyConfiguration(), own or NetproxyConfiguration()), warnings
+    read = Configuration(
+        _without_zeros(kube or KubeProxyConfiguration()), own or NetproxyConfiguration()
+    )
+    return read, warnings
 
 
 def _decode(
@@ -100,6 +104,37 @@ def _without_nulls(raw: object) -> object:
     if isinstance(raw, dict):
         return {k: _without_nulls(v) for k, v in raw.items() if v is not None}
     return raw
+
+
+def _without_zeros(kube: KubeProxyConfiguration) -> KubeProxyConfiguration:
+    """A period of zero and an empty address stand for the default, unlike those of flags.
+
+    Source: kube-proxy 1.36: a file is completed with defaults, flags change what is complete.
+    """
+    replace = msgspec.structs.replace
+
+    def unless_zero(text: str | None) -> str | None:
+        try:
+            return text if text and parse_duration(text) != 0 else None
+        except ValueError:
+            return text
+
+    return replace(
+        kube,
+        healthz_bind_address=kube.healthz_bind_address or None,
+        metrics_bind_address=kube.metrics_bind_address or None,
+        config_sync_period=unless_zero(kube.config_sync_period),
+        iptables=replace(
+            kube.iptables,
+            sync_period=unless_zero(kube.iptables.sync_period),
+            min_sync_period=unless_zero(kube.iptables.min_sync_period),
+        ),
+        nftables=replace(
+            kube.nftables,
+            sync_period=unless_zero(kube.nftables.sync_period),
+            min_sync_period=unless_zero(kube.nftables.min_sync_period),
+        ),
+    )
 
 
 def _unknown_fields(

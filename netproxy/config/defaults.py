@@ -59,15 +59,15 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
             masquerade_bit=_or(given.iptables.masquerade_bit, 14),
             masquerade_all=bool(given.iptables.masquerade_all),
             localhost_node_ports=_or(given.iptables.localhost_node_ports, True),
-            sync_period=_unless_zero(given.iptables.sync_period, SYNC_PERIOD),
-            min_sync_period=_unless_zero(given.iptables.min_sync_period, MIN_SYNC_PERIOD),
+            sync_period=_canonical(_or(given.iptables.sync_period, SYNC_PERIOD)),
+            min_sync_period=_canonical(_or(given.iptables.min_sync_period, MIN_SYNC_PERIOD)),
         ),
         nftables=replace(
             given.nftables,
             masquerade_bit=_or(given.nftables.masquerade_bit, 14),
             masquerade_all=bool(given.nftables.masquerade_all),
-            sync_period=_unless_zero(given.nftables.sync_period, SYNC_PERIOD),
-            min_sync_period=_unless_zero(given.nftables.min_sync_period, MIN_SYNC_PERIOD),
+            sync_period=_canonical(_or(given.nftables.sync_period, SYNC_PERIOD)),
+            min_sync_period=_canonical(_or(given.nftables.min_sync_period, MIN_SYNC_PERIOD)),
         ),
         detect_local_mode=given.detect_local_mode or "ClusterCIDR",
         cluster_cidr=given.cluster_cidr or "",
@@ -83,7 +83,7 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
             udp_timeout=_canonical(conntrack.udp_timeout or "0s"),
             udp_stream_timeout=_canonical(conntrack.udp_stream_timeout or "0s"),
         ),
-        config_sync_period=_unless_zero(given.config_sync_period, "15m"),
+        config_sync_period=_canonical(_or(given.config_sync_period, "15m")),
     )
 
 
@@ -112,12 +112,6 @@ def _canonical(text: str) -> str:
         return format_duration(parse_duration(text))
     except ValueError:
         return text
-
-
-def _unless_zero(text: str | None, default: str) -> str:
-    """A period of zero stands for the default. Source: kube-proxy 1.36; KubeProxyConfiguration."""
-    canonical = _canonical(text or "0s")
-    return _canonical(default) if canonical == "0s" else canonical
 
 
 def _is_ipv6(text: str) -> bool:

@@ -13,7 +13,7 @@ OWN_API_VERSION = "netproxy.dev/v1alpha1"
 OWN_KIND = "NetproxyConfiguration"
 
 
-class _Block(msgspec.Struct, rename="camel", omit_defaults=True):
+class _Block(msgspec.Struct, rename="camel", omit_defaults=True, repr_omit_defaults=True):
     """Absent fields are left out when it is written."""
 
 

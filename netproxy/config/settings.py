@@ -156,7 +156,7 @@ class _Reader:
             pod_bridge_interface=kube.detect_local.bridge_interface or "",
             pod_interface_name_prefix=kube.detect_local.interface_name_prefix or "",
             masquerade_all=bool(block.masquerade_all),
-            masquerade_bit=self._within(f"{mode.value}.masqueradeBit", bit, 0, 31),
+            masquerade_bit=self._bit(f"{mode.value}.masqueradeBit", bit),
             nodeport_addresses=self._nodeport_addresses(words),
             nodeport_primary="primary" in words,
             localhost_nodeports=kube.iptables.localhost_node_ports is not False,
@@ -313,6 +313,14 @@ class _Reader:
         if not low <= number <= high:
             self.problems.add(field, f"{number} is out of range", f"{low} to {high}")
             return low
+        return number
+
+    def _bit(self, field: str, number: int) -> int:
+        if not 0 <= number <= 31:
+            self.problems.add(
+                field, f"{number} is not a bit of a 32-bit mark", "a number from 0 to 31"
+            )
+            return 14
         return number
 
     def _listen(self, field: str, text: str) -> Listen | None:

@@ -109,8 +109,8 @@ def test_a_flag_wins_over_the_environment() -> None:
         ("--cluster-cidr ::/0,fd00::/8", "--cluster-cidr", "more than one prefix of an IP family"),
         ("--service-cidr 10.0.0.0/33", "--service-cidr", "must be between 0 and 32"),
         ("--nodeport-addresses primary,::/0", "--nodeport-addresses", "primary stands alone"),
-        ("--masquerade-bit 32", "--iptables-masquerade-bit", "'32' is not a bit of a 32-bit mark"),
-        ("--masquerade-bit -1", "--iptables-masquerade-bit", "'-1' is not a bit of a 32-bit mark"),
+        ("--masquerade-bit 32", "--iptables-masquerade-bit", "32 is not a bit of a 32-bit mark"),
+        ("--masquerade-bit -1", "--iptables-masquerade-bit", "-1 is not a bit of a 32-bit mark"),
         ("--detect-local-mode none", "--detect-local-mode", "there is no mode 'none'"),
         ("--detect-local-mode BridgeInterface", "--pod-bridge-interface", "is needed for"),
         (
@@ -134,24 +134,11 @@ def test_wrong_words(flags: str, setting: str, problem: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("0", 0), ("0s", 0), ("100ms", 0.1), ("1s", 1), ("1m30s", 90), ("1.5h", 5400)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert settings.read_duration("--sync-period", text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "1", "s", "-1s", "1s ", "1d", "1s2", "٣s"])
-def test_no_durations(text: str) -> None:
-    with pytest.raises(ConfigError, match="is not a duration"):
-        settings.read_duration("--sync-period", text)
-
-
 @pytest.mark.parametrize("flag", ["--min-sync-period", "--iptables-min-sync-period"])
 def test_periods(flag: str) -> None:
-    periods = settings.read_periods(flags_of(flag, "1s", "--sync-period", "5s"))
-    assert (periods.min_s, periods.retry_limit_s, periods.full_s) == (1.0, 5.0, 3600.0)
+    read = settings.read_settings(flags_of(*NODE, flag, "1s", "--sync-period", "5s"))
+    periods = (read.min_sync_period_s, read.sync_period_s, read.full_sync_period_s)
+    assert periods == (1.0, 5.0, 3600.0)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +152,7 @@ def test_periods(flag: str) -> None:
 )
 def test_impossible_periods(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError):
-        settings.read_periods(flags_of(*arguments))
+        settings.read_settings(flags_of(*NODE, *arguments))
 
 
 @pytest.mark.parametrize(
