@@ -1,4 +1,4 @@
-"""Puts a node's proxy together: settings in, a daemon's engine out.
+"""Puts a node's proxy together: settings in, a daemon's engine out, and another one on a reload.
 
 Not here: what the settings mean (``config``), when to sync (``sync.py``), what is done on the way
 (``daemon.py``).
@@ -6,22 +6,181 @@ Not here: what the settings mean (``config``), when to sync (``sync.py``), what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, aclosing, closing
 
+from netproxy import __version__
+from netproxy.config.decode import Configuration
+from netproxy.config.settings import Settings
 from netproxy.contracts import Preview
-from netproxy.core.config import ProxyConfig
-from netproxy.daemon import Engine, Source
+from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
+from netproxy.daemon import Batch, Daemon, Engine, Source
 from netproxy.dataplanes import Dataplanes, in_kernel, on_paper, render_change
+from netproxy.errors import NetproxyError, UnsupportedError
+from netproxy.kernel import host
 from netproxy.kernel.addresses import AddressListener, read_addresses
+from netproxy.kubernetes.contract import ClientSettings
 from netproxy.log import EventLogger
 from netproxy.proxier import Proxier
 from netproxy.sync import Periods
 
 log = EventLogger(__name__)
 
+Tell = Callable[[Proxier, Preview], None]
+Change = tuple[Configuration, Settings] | Exception
+"""What the configuration file says anew, or why that cannot be used."""
 
-def kernel_engine(
+
+class Node:
+    """One node's proxy, with everything around it.
+
+    Args:
+        configuration: As the operator gave it.
+        settings: What it means.
+        paths: Manifests to read; none: ask the Kubernetes API.
+        tell: For a dry run: gets what would be done.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        settings: Settings,
+        *,
+        paths: Sequence[str] = (),
+        tell: Tell | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._settings = settings
+        self._paths = tuple(paths)
+        self._tell = tell
+
+    async def run(self, changes: AsyncIterator[Change]) -> None:
+        """Work until told to stop.
+
+        Args:
+            changes: What the configuration file says anew.
+
+        Raises:
+            ConfigError, UnsupportedError: it can never work.
+        """
+        settings = self._settings
+        log.info(
+            "starting",
+            version=__version__,
+            node=settings.proxy.node_name,
+            mode=settings.proxy.mode.value,
+            dry_run=self._tell is not None,
+        )
+        if self._tell is None:
+            await asyncio.to_thread(prepare_host, settings)
+        daemon = Daemon(self._open_engine(settings), answers_health_checks=self._tell is None)
+        following = asyncio.create_task(self._follow(changes, daemon))
+        try:
+            await daemon.run()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _follow(self, changes: AsyncIterator[Change], daemon: Daemon) -> None:
+        async for change in changes:
+            if isinstance(change, NetproxyError):
+                hint = "what was read before stays in force"
+                log.error("configuration not read", error=change.message, hint=hint)
+            elif isinstance(change, Exception):
+                raise change
+            else:
+                await self._change_to(*change, daemon)
+
+    async def _change_to(
+        self, configuration: Configuration, settings: Settings, daemon: Daemon
+    ) -> None:
+        if settings == self._settings:
+            return
+        try:
+            if self._tell is None:
+                await asyncio.to_thread(prepare_host, settings)
+            engine = self._open_engine(settings)
+        except NetproxyError as error:
+            log.error("configuration not taken", error=error.message, hint=error.hint)
+            return
+        self._configuration, self._settings = configuration, settings
+        log.info("configuration changed", mode=settings.proxy.mode.value)
+        daemon.replace(engine)
+
+    def _open_engine(self, settings: Settings) -> Engine:
+        source = manifest_source(self._paths) if self._paths else kubernetes_source(settings)
+        periods = Periods(
+            min_s=settings.min_sync_period_s,
+            retry_limit_s=settings.sync_period_s,
+            full_s=settings.full_sync_period_s,
+        )
+        if self._tell is not None:
+            return _paper_engine(settings.proxy, source, periods, self._tell)
+        return _kernel_engine(settings.proxy, source, periods, take_over=settings.take_over)
+
+
+def prepare_host(settings: Settings) -> None:
+    """See to what the rules need on this host, and say what was done.
+
+    Raises:
+        UnsupportedError: a right is missing, or a setting that has to be.
+    """
+    wanted = settings.conntrack
+    config = settings.proxy
+    is_legacy = config.mode is ProxyMode.IPTABLES and config.iptables_variant == "legacy"
+    host.require_rights(needs_raw=is_legacy)
+    report = host.prepare_host(
+        host.Wishes(
+            wanted.max_per_core,
+            wanted.min,
+            wanted.tcp_established_s,
+            wanted.tcp_close_wait_s,
+            wanted.tcp_be_liberal,
+            wanted.udp_s,
+            wanted.udp_stream_s,
+            settings.oom_score_adj,
+        )
+    )
+    for done in report.done:
+        log.info("host prepared", done=done)
+    for trouble in report.troubles:
+        if settings.require_sysctls and not trouble.what.startswith("/proc/self"):
+            raise UnsupportedError(f"cannot set {trouble.what}: {trouble.error}", hint=trouble.hint)
+        log.warning(
+            "cannot prepare host", setting=trouble.what, error=trouble.error, hint=trouble.hint
+        )
+
+
+def manifest_source(paths: tuple[str, ...]) -> Source:
+    """Files and directories, watched; or standard input, read once."""
+    from netproxy.sources.manifests import watch_manifests
+
+    return Source(watch=lambda: watch_manifests(paths), can_restart="-" not in paths)
+
+
+def kubernetes_source(settings: Settings) -> Source:
+    """An API server, watched."""
+    return Source(watch=lambda: _watch_kubernetes(settings))
+
+
+async def _watch_kubernetes(settings: Settings) -> AsyncIterator[Batch]:
+    from netproxy.kubernetes.connect import open_client
+    from netproxy.sources.kubernetes.readiness import NodeWait
+    from netproxy.sources.kubernetes.source import watch_kubernetes
+
+    config = settings.proxy
+    wait = NodeWait(needs_pod_cidrs=config.detect_local_mode is DetectLocalMode.NODE_CIDR)
+    client = open_client(ClientSettings(*settings.api))
+    try:
+        async with aclosing(watch_kubernetes(client, config.node_name, wait=wait)) as batches:
+            async for batch in batches:
+                yield batch
+    finally:
+        await client.close()
+
+
+def _kernel_engine(
     config: ProxyConfig, source: Source, periods: Periods, *, take_over: bool
 ) -> Engine:
     """One that programs the kernel. Nothing is written before its first sync.
@@ -46,12 +205,7 @@ def kernel_engine(
     raise AssertionError  # nothing above swallows exceptions
 
 
-def paper_engine(
-    config: ProxyConfig,
-    source: Source,
-    periods: Periods,
-    tell: Callable[[Proxier, Preview], None],
-) -> Engine:
+def _paper_engine(config: ProxyConfig, source: Source, periods: Periods, tell: Tell) -> Engine:
     """One for a dry run: what it would do is told instead, as seen from an empty kernel."""
     proxier: Proxier
 
@@ -60,13 +214,6 @@ def paper_engine(
 
     proxier = _proxier(config, on_paper(config, tell=tell_with_owners))
     return Engine(proxier, source, periods)
-
-
-def manifest_source(paths: tuple[str, ...]) -> Source:
-    """Files and directories, watched; or standard input, read once."""
-    from netproxy.sources.manifests import watch_manifests
-
-    return Source(watch=lambda: watch_manifests(paths), can_restart="-" not in paths)
 
 
 def _proxier(config: ProxyConfig, dataplanes: Dataplanes) -> Proxier:

@@ -86,6 +86,18 @@ def of_netproxy() -> tuple[list[Leftover], list[str]]:
     return found, spared
 
 
+def of_everybody() -> list[Leftover]:
+    """All rules of netproxy and of kube-proxy. Source: kube-proxy 1.36, ``--cleanup``.
+
+    Raises:
+        DataplaneError: the kernel could not be read.
+    """
+    found = list(_in_nftables(Family, [TABLE, KUBE_PROXY_TABLE]))
+    for variant in installed_variants():
+        found += [leftover for leftover, _ in _in_iptables(Family, variant)]
+    return found
+
+
 def _in_nftables(families: Iterable[Family], tables: Iterable[str]) -> Iterator[Leftover]:
     for name in tables:
         with NftTables(name, families) as kernel:

@@ -38,7 +38,9 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "run": Verb("run", "run", "Keep the kernel in step with manifests, until stopped."),
+    "run": Verb(
+        "run", "run", "Keep the kernel in step with Services and their endpoints, until stopped."
+    ),
     "sync": Verb("rules", "sync", "Bring the kernel in step once, then exit."),
     "render": Verb("rules", "render", "Print the whole rule set; touches nothing, needs no root."),
     "diff": Verb("rules", "diff", "Print what a sync would change in this kernel."),

@@ -305,20 +305,29 @@ _SWITCHES_WITHOUT_EFFECT = {
 }
 
 _DROP_IN = (
-    _flag("--bind-address", hidden=True),
-    _flag("--feature-gates", hidden=True, multiple=True),
-    _flag("--healthz-port", hidden=True),
-    _flag("--metrics-port", hidden=True),
-    _flag("--kube-api-qps", hidden=True),
-    _flag("--kube-api-burst", hidden=True),
-    _flag("--logging-format", type=click.Choice(["text", "json"]), hidden=True),
+    _flag("--bind-address", hidden=True, help="As --node-ip, for one IP family."),
+    _flag(
+        "--feature-gates", hidden=True, multiple=True, help="NAME=true,…: accepted, without effect."
+    ),
+    _flag("--healthz-port", hidden=True, help="Deprecated: --healthz-bind-address."),
+    _flag("--metrics-port", hidden=True, help="Deprecated: --metrics-bind-address."),
+    _flag("--kube-api-qps", hidden=True, help="Requests per second in the long run."),
+    _flag("--kube-api-burst", hidden=True, help="Requests at once."),
+    _flag(
+        "--logging-format",
+        type=click.Choice(["text", "json"]),
+        hidden=True,
+        help="As --log-format.",
+    ),
     *(
-        click.option(
-            name, hidden=True, is_flag=False, flag_value="true", default=None, expose_value=True
+        _flag(
+            name,
+            hidden=True,
+            is_flag=False,
+            flag_value="true" if name in _SWITCHES_WITHOUT_EFFECT else None,
+            help=f"Without effect: {reason}.",
         )
-        if name in _SWITCHES_WITHOUT_EFFECT
-        else click.option(name, hidden=True)
-        for name in WITHOUT_EFFECT
+        for name, reason in WITHOUT_EFFECT.items()
     ),
 )
 """kube-proxy's that are rarely used: accepted, and not in --help."""

@@ -18,6 +18,7 @@ from netproxy.model.service import Service
 
 if TYPE_CHECKING:
     from netproxy.contracts import Preview
+    from netproxy.leftovers import Leftover
     from netproxy.proxier import AddressReader, Proxier
     from netproxy.sources.manifests import ManifestSet
 
@@ -70,6 +71,21 @@ def cleanup(*, dry_run: bool, output_format: str) -> int:
     from netproxy import leftovers
 
     found, spared = leftovers.of_netproxy()
+    return _clean_up(found, spared, dry_run=dry_run, output_format=output_format)
+
+
+def clean_up_everybody() -> int:
+    """``run --cleanup``: as kube-proxy's, the rules of all modes, and kube-proxy's, too."""
+    from netproxy import leftovers
+
+    return _clean_up(leftovers.of_everybody(), [], dry_run=False, output_format="text")
+
+
+def _clean_up(
+    found: Sequence[Leftover], spared: Sequence[str], *, dry_run: bool, output_format: str
+) -> int:
+    from netproxy import leftovers
+
     if not dry_run:
         leftovers.remove_all(found)
     removed = [leftover.label for leftover in found]

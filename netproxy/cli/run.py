@@ -20,37 +20,68 @@ if TYPE_CHECKING:
 @daemon_flags
 @dry_run_flag
 @take_over_flag
-def run(*, dry_run: bool, take_over: bool, output_format: str, color: str, **flags: Any) -> None:
-    """Keep the kernel in step with manifests, until stopped.
+def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int | None:
+    """Keep the kernel in step with Services and their endpoints, until stopped.
 
-    Watches the files and directories and programs every change. A broken file changes nothing:
-    its last good version stays. SIGTERM and SIGINT stop it and leave the rules in place; SIGHUP
-    reads everything again and compares it with the kernel.
+    They come from a Kubernetes API server: that of --kubeconfig, of --master, or of the cluster in
+    which this runs as a pod. With -f they come from manifests instead: files and directories are
+    watched; a broken file changes nothing, its last good version stays.
+
+    SIGTERM and SIGINT stop it and leave the rules in place; SIGHUP reads everything again and
+    compares it with the kernel.
     """
     import asyncio
 
-    from netproxy import __version__, assembly, log
-    from netproxy.cli import settings
-    from netproxy.daemon import Daemon
+    from netproxy import assembly, log
+    from netproxy.cli.loading import Loader
 
-    config = settings.read_proxy_config(flags)
-    paths = settings.require_filenames(flags)
-    periods = settings.read_periods(flags)
-    verbosity = settings.read_verbosity(flags)
-    log.configure(is_json=flags["log_format"] == "json", verbosity=verbosity)
-    source = assembly.manifest_source(paths)
-    if dry_run:
+    ctx = click.get_current_context()
+    loader = Loader(flags, [name for name in ctx.params if _was_given(ctx, name)])
+    loaded = loader.load()
+    settings = loaded.settings
+    log.configure(is_json=settings.log.is_json, verbosity=settings.log.verbosity)
+    if flags["write_config_to"] is not None:
+        from netproxy.config_file import write_config_file
 
-        def tell(proxier: Proxier, change: Preview) -> None:
-            _print_change(proxier, change, is_json=output_format == "json", color=color)
+        write_config_file(flags["write_config_to"], loaded.configuration)
+        return None
+    if flags["cleanup"]:
+        from netproxy.cli.rules import clean_up_everybody
 
-        engine = assembly.paper_engine(config, source, periods, tell)
-    else:
-        engine = assembly.kernel_engine(config, source, periods, take_over=take_over)
-    log.EventLogger(__name__).info(
-        "starting", version=__version__, node=config.node_name, dry_run=dry_run
+        return clean_up_everybody()
+    loader.say_what_has_no_effect(loaded)
+    if flags["init_only"]:
+        assembly.prepare_host(settings)
+        return None
+
+    def tell(proxier: Proxier, change: Preview) -> None:
+        _print_change(proxier, change, is_json=output_format == "json", color=color)
+
+    node = assembly.Node(
+        loaded.configuration,
+        settings,
+        paths=flags["filename"],
+        tell=tell if dry_run else None,
     )
-    asyncio.run(Daemon(engine, answers_health_checks=not dry_run).run())
+
+    async def main() -> None:
+        changes = (
+            each if isinstance(each, Exception) else (each.configuration, each.settings)
+            async for each in loader.changes()
+        )
+        await node.run(changes)
+
+    asyncio.run(main())
+    return None
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    """Whether somebody gave this flag, in whatever way."""
+    source = ctx.get_parameter_source(name)
+    return source in (
+        click.core.ParameterSource.COMMANDLINE,
+        click.core.ParameterSource.ENVIRONMENT,
+    )
 
 
 def _print_change(proxier: Proxier, change: Preview, *, is_json: bool, color: str) -> None:

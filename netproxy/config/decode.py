@@ -121,6 +121,7 @@ def _without_zeros(kube: KubeProxyConfiguration) -> KubeProxyConfiguration:
 
     return replace(
         kube,
+        logging=replace(kube.logging, verbosity=kube.logging.verbosity or None),
         healthz_bind_address=kube.healthz_bind_address or None,
         metrics_bind_address=kube.metrics_bind_address or None,
         config_sync_period=unless_zero(kube.config_sync_period),

@@ -63,8 +63,8 @@ def test_follows_files(daemon: Daemon) -> None:
 def test_a_broken_file_takes_nothing_down(daemon: Daemon) -> None:
     before = daemon.rules()
     daemon.write("web.yaml", manifest("web", "10.96.0.1", "10.1.0.3").replace("spec:", "spec: ["))
-    daemon.wait_for(lambda: any("error" in e for e in daemon.events()), "diagnostic")
-    said = next(e for e in daemon.events() if "error" in e)
+    daemon.wait_for(lambda: any("path" in e for e in daemon.events()), "diagnostic")
+    said = next(e for e in daemon.events() if "path" in e)
     assert str(said["path"]).endswith("web.yaml")
     assert said["line"] == 6, "where the list that was opened on line 5 should have gone on"
     assert daemon.rules() == before
