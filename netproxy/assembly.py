@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, aclosing, closing
+from contextlib import ExitStack, closing
 
 from netproxy import __version__
 from netproxy.config.decode import Configuration
 from netproxy.config.settings import Settings
 from netproxy.contracts import Preview
-from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
-from netproxy.daemon import Batch, Daemon, Engine, Source
+from netproxy.core.config import ProxyConfig, ProxyMode
+from netproxy.daemon import Daemon, Engine, Source
 from netproxy.dataplanes import Dataplanes, in_kernel, on_paper, render_change
 from netproxy.errors import NetproxyError, UnsupportedError
 from netproxy.kernel import host
 from netproxy.kernel.addresses import AddressListener, read_addresses
-from netproxy.kubernetes.contract import ClientSettings
 from netproxy.log import EventLogger
 from netproxy.proxier import Proxier
 from netproxy.sync import Periods
@@ -109,7 +108,7 @@ class Node:
         daemon.replace(engine)
 
     def _open_engine(self, settings: Settings) -> Engine:
-        source = manifest_source(self._paths) if self._paths else kubernetes_source(settings)
+        source = manifest_source(self._paths)
         periods = Periods(
             min_s=settings.min_sync_period_s,
             retry_limit_s=settings.sync_period_s,
@@ -157,27 +156,6 @@ def manifest_source(paths: tuple[str, ...]) -> Source:
     from netproxy.sources.manifests import watch_manifests
 
     return Source(watch=lambda: watch_manifests(paths), can_restart="-" not in paths)
-
-
-def kubernetes_source(settings: Settings) -> Source:
-    """An API server, watched."""
-    return Source(watch=lambda: _watch_kubernetes(settings))
-
-
-async def _watch_kubernetes(settings: Settings) -> AsyncIterator[Batch]:
-    from netproxy.kubernetes.connect import open_client
-    from netproxy.sources.kubernetes.readiness import NodeWait
-    from netproxy.sources.kubernetes.source import watch_kubernetes
-
-    config = settings.proxy
-    wait = NodeWait(needs_pod_cidrs=config.detect_local_mode is DetectLocalMode.NODE_CIDR)
-    client = open_client(ClientSettings(*settings.api))
-    try:
-        async with aclosing(watch_kubernetes(client, config.node_name, wait=wait)) as batches:
-            async for batch in batches:
-                yield batch
-    finally:
-        await client.close()
 
 
 def _kernel_engine(

@@ -95,6 +95,16 @@ class Flows(Protocol):
         ...
 
 
+class RuleCount(NamedTuple):
+    """Rules of one iptables table."""
+
+    table: str
+    total: int
+    """That are ours."""
+    written: int
+    """In this sync."""
+
+
 class FamilyReport(NamedTuple):
     """What one sync sent to the kernel in one family."""
 
@@ -103,6 +113,8 @@ class FamilyReport(NamedTuple):
     """Objects touched: tables, chains, rules, sets, single elements."""
     elements_added: int
     elements_deleted: int
+    rule_counts: tuple[RuleCount, ...] = ()
+    """In iptables mode."""
 
 
 class Preview(Protocol):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from netproxy.contracts import Dataplane, FamilyReport, Flows, Preview
 from netproxy.core.config import ProxyConfig
+from netproxy.core.gaps import GapCounter, LocalGaps
 from netproxy.core.health import HealthBook, HealthNews, service_health
 from netproxy.core.resolve import Locality, resolve_service
 from netproxy.core.rivals import rival_diagnostics
@@ -58,6 +59,32 @@ class SyncReport(NamedTuple):
         return any(report.operations for report in self.families)
 
 
+class _Done(NamedTuple):
+    """What a sync did in one family."""
+
+    report: FamilyReport
+    forgotten_flows: int = 0
+    flows_wait_s: float = 0.0
+    flow_trouble: DataplaneError | None = None
+
+
+class FamilySync(NamedTuple):
+    """How one sync went in one family; for whoever counts."""
+
+    family: Family
+    is_full: bool
+    """Everything was compared with the kernel."""
+    seconds: float
+    """For its rules, without what both families share."""
+    report: FamilyReport | None
+    """None: the kernel refused."""
+    without_local: LocalGaps
+    """Service ports whose connections are dropped for want of an endpoint on this node."""
+    forgotten_flows: int = 0
+    flow_seconds: float = 0.0
+    """For looking after connections of UDP."""
+
+
 AddressReader = Callable[[Family], Addresses]
 
 
@@ -74,6 +101,7 @@ class Proxier:
         dataplanes: Carry plans out, per family; a family without one is not proxied.
         read_addresses: Tells this host's addresses; asked again at every full sync.
         flows: The kernel's connections, from which stale ones of UDP are removed; None: they stay.
+        observe: Hears how each sync went in each family, worked or not.
     """
 
     def __init__(
@@ -82,8 +110,10 @@ class Proxier:
         dataplanes: Mapping[Family, Dataplane],
         read_addresses: AddressReader = no_addresses,
         flows: Flows | None = None,
+        observe: Callable[[FamilySync], None] = lambda _: None,
     ) -> None:
         self._config = config
+        self._observe = observe
         self._dataplanes = dict(dataplanes)
         self._read_addresses = read_addresses
         self._store = Store(config.node_name)
@@ -93,6 +123,7 @@ class Proxier:
         for family, dataplane in self._dataplanes.items():
             dataplane.configure(config, self._surroundings[family])
         self._health = {family: HealthBook(family) for family in self._dataplanes}
+        self._gaps = {family: GapCounter() for family in self._dataplanes}
         self._flows = FlowKeeper(flows, self._dataplanes)
         self._has_to_look = False
         """This host's addresses may have changed."""
@@ -152,21 +183,16 @@ class Proxier:
         refusal: DataplaneError | None = None
         flow_trouble: DataplaneError | None = None
         flows_wait_s = 0.0
-        for family, dataplane in self._dataplanes.items():
+        for family in self._dataplanes:
             # The families are independent: trouble in one must not make the other wait.
-            try:
-                reports.append(dataplane.sync(prune=self._store.is_complete))
-            except DataplaneError as error:
-                refusal = refusal or error
+            outcome = self._sync_family(family)
+            if isinstance(outcome, DataplaneError):
+                refusal = refusal or outcome
                 continue
-            self._health[family].settle(self._surroundings[family].nodeport_ips)
-            try:
-                count, wait_s = self._forget_flows(family)
-            except DataplaneError as error:
-                flow_trouble = error
-                continue
-            forgotten += count
-            flows_wait_s = max(flows_wait_s, wait_s)
+            reports.append(outcome.report)
+            flow_trouble = outcome.flow_trouble or flow_trouble
+            forgotten += outcome.forgotten_flows
+            flows_wait_s = max(flows_wait_s, outcome.flows_wait_s)
         self._has_synced = True
         if refusal is not None:
             raise refusal
@@ -186,9 +212,39 @@ class Proxier:
             flows_wait_s=flows_wait_s,
         )
 
-    def _forget_flows(self, family: Family) -> tuple[int, float]:
+    def _sync_family(self, family: Family) -> _Done | DataplaneError:
+        dataplane = self._dataplanes[family]
+        is_full = not dataplane.is_in_step
+        started = time.perf_counter()
+        try:
+            report = dataplane.sync(prune=self._store.is_complete)
+        except DataplaneError as error:
+            took_s = time.perf_counter() - started
+            self._observe(FamilySync(family, is_full, took_s, None, self._gaps[family].gaps))
+            return error
+        synced = time.perf_counter()
+        self._health[family].settle(self._surroundings[family].nodeport_ips)
         accepting = accepting_addresses(self._surroundings[family], self._addresses[family])
-        return self._flows.forget(family, accepting, is_complete=self._store.is_complete)
+        done = _Done(report)
+        try:
+            forgotten, wait_s = self._flows.forget(
+                family, accepting, is_complete=self._store.is_complete
+            )
+            done = _Done(report, forgotten, wait_s)
+        except DataplaneError as error:
+            done = _Done(report, flow_trouble=error)
+        self._observe(
+            FamilySync(
+                family,
+                is_full,
+                synced - started,
+                report,
+                self._gaps[family].gaps,
+                done.forgotten_flows,
+                time.perf_counter() - synced,
+            )
+        )
+        return done
 
     def take_health_news(self) -> list[HealthNews]:
         """What load balancers are to hear that they were not told yet.
@@ -276,13 +332,16 @@ class Proxier:
             for family, dataplane in self._dataplanes.items():
                 dataplane.put_service(key, ())
                 self._health[family].note(key, None)
+                self._gaps[family].note(key, ())
             return []
         lost = self._store.lost_frontends(service)
         slices = self._store.slices_of(key)
         self._flows.note(service, slices, lost)
         for family, dataplane in self._dataplanes.items():
             locality = self._surroundings[family].locality
-            dataplane.put_service(key, resolve_service(service, slices, locality, (family,), lost))
+            plans = resolve_service(service, slices, locality, (family,), lost)
+            dataplane.put_service(key, plans)
+            self._gaps[family].note(key, plans)
             health = service_health(service, slices, locality.node_name, family)
             self._health[family].note(key, health)
         return rival_diagnostics(service, lost) if lost else []

@@ -33,6 +33,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     import asyncio
 
     from netproxy import assembly, log
+    from netproxy.cli import settings as words
     from netproxy.cli.loading import Loader
 
     ctx = click.get_current_context()
@@ -60,7 +61,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     node = assembly.Node(
         loaded.configuration,
         settings,
-        paths=flags["filename"],
+        paths=words.require_filenames(flags),
         tell=tell if dry_run else None,
     )
 

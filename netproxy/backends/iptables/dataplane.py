@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from netproxy.backends.iptables.compare import compare
 from netproxy.backends.iptables.layout import FillIn, Settings, settings_for
 from netproxy.backends.iptables.program import Program
-from netproxy.contracts import FamilyReport, Iptables
+from netproxy.contracts import FamilyReport, Iptables, RuleCount
 from netproxy.core.config import ProxyConfig
 from netproxy.core.plan import ServicePlan
 from netproxy.core.surroundings import Surroundings
@@ -59,7 +59,14 @@ class IptablesDataplane:
             self.is_in_step = False
             raise
         self._restore(change)
-        return FamilyReport(self.family, change.size(), change.added(), change.deleted())
+        written = {table.name: table.rules() for table in change.tables}
+        counts = [
+            RuleCount(table, total + len(self.program.jumps[table]), written.get(table, 0))
+            for table, total in self.program.rules.items()
+        ]
+        return FamilyReport(
+            self.family, change.size(), change.added(), change.deleted(), tuple(counts)
+        )
 
     def preview(self, *, against_kernel: bool, prune: bool) -> Restore:
         self.is_in_step = False

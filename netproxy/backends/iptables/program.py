@@ -61,6 +61,8 @@ class Program:
         """(table, chain) → its rules when it was last taken, if they may be others now."""
         self.endpoints = 0
         """How many endpoints all service ports have together."""
+        self.rules = dict.fromkeys((names.FILTER, names.NAT), 0)
+        """Table → how many rules were taken last, without those in built-in chains."""
         self._make_base()
 
     def configure(self, settings: Settings) -> None:
@@ -86,6 +88,7 @@ class Program:
                 now = self._desired(table, chain) if where == table else before
                 if now == before:
                     continue
+                self.rules[table] += (now or "").count("\n") - (before or "").count("\n")
                 if now is None:
                     deleted.append(chain)
                 else:
@@ -104,7 +107,10 @@ class Program:
         for (where, _), shared in self._shared.items():
             if where == table:
                 chains |= shared
-        return chains | self._chains if table == names.NAT else chains
+        if table == names.NAT:
+            chains |= self._chains
+        self.rules[table] = sum(rules.count("\n") for rules in chains.values())
+        return chains
 
     def keep(self, rules: dict[_List, list[str]]) -> None:
         """Leave these rules in the shared lists, whosever they are; no longer any others."""
