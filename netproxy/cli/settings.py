@@ -9,6 +9,7 @@ from netproxy.errors import ConfigError
 
 if TYPE_CHECKING:
     from netproxy.config.decode import Configuration
+    from netproxy.config.kubeproxy import Conntrack, NetproxyConfiguration
     from netproxy.config.settings import Settings
     from netproxy.core.config import ProxyConfig
 
@@ -144,7 +145,13 @@ def read_configuration(flags: Flags) -> Configuration:
         oom_score_adj=_number(flags, "oom_score_adj"),
         conntrack=_conntrack(flags),
     )
-    own = kp.NetproxyConfiguration(
+    return Configuration(kube, _own(flags))
+
+
+def _own(flags: Flags) -> NetproxyConfiguration:
+    from netproxy.config.kubeproxy import NetproxyConfiguration
+
+    return NetproxyConfiguration(
         node_ips=_words(flags["node_ip"]),
         zone=flags["zone"],
         service_cidrs=_words(flags["service_cidr"]),
@@ -155,10 +162,9 @@ def read_configuration(flags: Flags) -> Configuration:
         service_counters=_switch(flags, "service_counters"),
         kube_context=flags.get("kube_context"),
     )
-    return Configuration(kube, own)
 
 
-def _conntrack(flags: Flags) -> Any:
+def _conntrack(flags: Flags) -> Conntrack:
     from netproxy.config.kubeproxy import Conntrack
 
     return Conntrack(

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from netproxy.config.duration import format_duration, parse_duration
-from netproxy.config.kubeproxy import KubeProxyConfiguration, NetproxyConfiguration
+from netproxy.config.kubeproxy import Conntrack, KubeProxyConfiguration, NetproxyConfiguration
 from netproxy.core.config import ProxyMode
 from netproxy.model.ip import parse_address
 
@@ -28,7 +28,7 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
     mode = given.mode or ProxyMode.NFTABLES.value
     bind = given.bind_address or "0.0.0.0"  # noqa: S104 - nothing is bound to it
     any_address, loopback = ("[::]", "[::1]") if _is_ipv6(bind) else ("0.0.0.0", "127.0.0.1")  # noqa: S104 - kube-proxy's default
-    client, logging, conntrack = given.client_connection, given.logging, given.conntrack
+    client, logging = given.client_connection, given.logging
     return replace(
         given,
         feature_gates=given.feature_gates or {},
@@ -73,17 +73,21 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
         cluster_cidr=given.cluster_cidr or "",
         node_port_addresses=given.node_port_addresses or [],
         oom_score_adj=_or(given.oom_score_adj, -999),
-        conntrack=replace(
-            conntrack,
-            max_per_core=_or(conntrack.max_per_core, 32768),
-            min=_or(conntrack.min, 131072),
-            tcp_established_timeout=_canonical(_or(conntrack.tcp_established_timeout, "24h")),
-            tcp_close_wait_timeout=_canonical(_or(conntrack.tcp_close_wait_timeout, "1h")),
-            tcp_be_liberal=bool(conntrack.tcp_be_liberal),
-            udp_timeout=_canonical(conntrack.udp_timeout or "0s"),
-            udp_stream_timeout=_canonical(conntrack.udp_stream_timeout or "0s"),
-        ),
+        conntrack=_complete_conntrack(given.conntrack),
         config_sync_period=_canonical(_or(given.config_sync_period, "15m")),
+    )
+
+
+def _complete_conntrack(given: Conntrack) -> Conntrack:
+    return msgspec.structs.replace(
+        given,
+        max_per_core=_or(given.max_per_core, 32768),
+        min=_or(given.min, 131072),
+        tcp_established_timeout=_canonical(_or(given.tcp_established_timeout, "24h")),
+        tcp_close_wait_timeout=_canonical(_or(given.tcp_close_wait_timeout, "1h")),
+        tcp_be_liberal=bool(given.tcp_be_liberal),
+        udp_timeout=_canonical(given.udp_timeout or "0s"),
+        udp_stream_timeout=_canonical(given.udp_stream_timeout or "0s"),
     )
 
 

@@ -43,7 +43,7 @@ class ProxyMetrics:
         families: Iterable[Family] = tuple(Family),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._clock = clock
         self._families = tuple(families)
         self.catalogue = Catalogue(mode)
@@ -127,9 +127,9 @@ class ProxyMetrics:
         names.conntrack_deleted.labels(label).inc(sync.forgotten_flows)
         if names.rules is not None:
             total, last = names.rules
-            for count in report.rule_counts:
-                total.labels(count.table, label).set(count.total)
-                last.labels(count.table, label).set(count.written)
+            for rules in report.rule_counts:
+                total.labels(rules.table, label).set(rules.total)
+                last.labels(rules.table, label).set(rules.written)
 
     def synced(self, report: SyncReport, *, is_repair: bool) -> None:
         """A sync has worked in all families."""

@@ -66,7 +66,7 @@ nodePortAddresses: null
 oomScoreAdj: null
 portRange: ""
 showHiddenMetricsForVersion: ""
-winkernel: {enableDSR: false, forwardHealthCheckVIP: false, networkName: "",
+winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "",
   rootHnsEndpointName: "", sourceVip: ""}
 """
 )
@@ -108,13 +108,12 @@ def test_what_kubeadm_writes_means_the_defaults(file: Callable[[str], str]) -> N
     assert settings.conntrack == (32768, 131072, 86400, 3600, False, 0, 0)
     assert settings.api == ("/var/lib/kube-proxy/kubeconfig.conf", "", "", 5.0, 10)
     assert (settings.take_over, settings.bind_hard_fail, settings.profiling) == (True, False, False)
-    warnings = read_config_file(path).warnings
-    assert [each.field for each in warnings] == ["winkernel.forwardHealthCheckVIP"]
+    assert read_config_file(path).warnings == []
 
 
-def test_everything_that_can_be_said(file: Callable[[str], str]) -> None:
-    text = (
-        """
+EVERYTHING = (
+    HEAD
+    + """
 mode: iptables
 hostnameOverride: Node-7
 bindAddress: "2001:db8::7"
@@ -134,8 +133,8 @@ conntrack: {maxPerCore: 0, min: 7, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 clientConnection: {kubeconfig: /k, qps: 50, burst: 100}
 logging: {format: json, verbosity: 4}
 """
-        + OWN
-        + """
+    + OWN
+    + """
 nodeIPs: [192.0.2.7]
 zone: a
 serviceCIDRs: [10.96.0.0/12]
@@ -146,8 +145,11 @@ requireSysctls: true
 serviceCounters: true
 kubeContext: c
 """
-    )
-    settings = settings_of(file(HEAD + text))
+)
+
+
+def test_everything_that_can_be_said(file: Callable[[str], str]) -> None:
+    settings = settings_of(file(EVERYTHING))
     proxy = settings.proxy
     assert (proxy.mode, proxy.node_name, proxy.zone) == (ProxyMode.IPTABLES, "node-7", "a")
     assert proxy.node_ips == ("192.0.2.7", "2001:db8::7")
