@@ -50,6 +50,35 @@ class Batch(Protocol):
     @property
     def diagnostics(self) -> Sequence[Diagnostic]: ...
 
+    @property
+    def trigger_times(self) -> Sequence[float]:
+        """When those changes happened that made somebody write the endpoints; since 1970."""
+        ...
+
+
+class Observer(Protocol):
+    """Counts what happens. Called in the loop, and never waits."""
+
+    def queued(self, events: Sequence[Event], triggers: Sequence[float], waiting: int) -> None:
+        """A source has told of changes; so many events wait for a sync now."""
+        ...
+
+    def sync_started(self) -> None:
+        """A sync takes along all that waits."""
+        ...
+
+    def synced(self, report: SyncReport, *, is_repair: bool) -> None:
+        """It has worked."""
+        ...
+
+    def sync_failed(self) -> None:
+        """It has not, at least in one family."""
+        ...
+
+    def tidy_failed(self) -> None:
+        """What is unused could not be deleted."""
+        ...
+
 
 class Proxy(Protocol):
     """What the daemon needs of a ``Proxier``."""
@@ -110,6 +139,8 @@ class Daemon:
     Args:
         engine: What to begin with.
         answers_health_checks: Open the Services' healthCheckNodePorts.
+        observers: Count what happens.
+        report: Hears that such a port cannot be opened, and that it can after all.
         clock: Time; tests bring their own.
     """
 
@@ -118,16 +149,20 @@ class Daemon:
         engine: Engine,
         *,
         answers_health_checks: bool = False,
+        observers: Sequence[Observer] = (),
+        report: Callable[[ListenTrouble], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
+        self._observers = list(observers)
+        self._report = report
         self._next_engine: Engine | None = None
         self._clock = clock or LoopClock()
         self._schedule = SyncSchedule(engine.periods)
         self._runner = SyncRunner(self._schedule, self._act, self._clock)
         self._freshness = Freshness(2 * engine.periods.retry_limit_s)
         self._health_ports = (
-            HealthPorts(self._is_healthy, _say_listen_trouble) if answers_health_checks else None
+            HealthPorts(self._is_healthy, self._hear_of_port) if answers_health_checks else None
         )
         self._journal = Journal()
         self._inbox = Inbox()
@@ -236,6 +271,8 @@ class Daemon:
                     failures = 0
                     self._journal.found(batch.diagnostics)
                     self._take(batch.events)
+                    for observer in self._observers:
+                        observer.queued(batch.events, batch.trigger_times, len(self._inbox))
                 return  # it had no more to say, as standard input
             except (ConfigError, UnsupportedError) as error:
                 self._end(error)
@@ -317,6 +354,9 @@ class Daemon:
             return Outcome(ok=True)
         except NetproxyError as error:
             self._journal.failed(error)
+            if step is Step.TIDY:
+                for observer in self._observers:
+                    observer.tidy_failed()
         except BrokenPipeError as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001 - the outermost loop: the next sync may work
@@ -329,15 +369,22 @@ class Daemon:
             self._has_heard_drift = False
         events = self._inbox.take()
         self._freshness.started(self._clock.now())
+        for observer in self._observers:
+            observer.sync_started()
         is_ok = False
         try:
             report = await asyncio.to_thread(self._sync, events, is_full=is_full)
             is_ok = True
         finally:
             self._freshness.finished(ok=is_ok)
+            if not is_ok:
+                for observer in self._observers:
+                    observer.sync_failed()
             # Also after a failure: one family may have been synced.
             self._follow_health()
         self._journal.synced(report, is_repair=is_repair, failures=self._schedule.failures)
+        for observer in self._observers:
+            observer.synced(report, is_repair=is_repair)
         self._follow_flows(report)
         self._hear()  # it may have been deaf meanwhile
         if report.is_complete:
@@ -352,6 +399,10 @@ class Daemon:
                 self._health_ports.update(news)
         except Exception as error:  # noqa: BLE001 - rules matter more than what is said about them
             log_crash("health checks crashed", error)
+
+    def _hear_of_port(self, trouble: ListenTrouble) -> None:
+        _say_listen_trouble(trouble)
+        self._report(trouble)
 
     def _is_healthy(self) -> bool:
         return self._freshness.is_healthy(self._clock.now())

@@ -144,6 +144,9 @@ class ProxyMetrics:
             for family in self._families:
                 names.programming.labels(family.label).observe(max(0.0, now - trigger))
 
+    def sync_failed(self) -> None:
+        """It was counted by family; what it took along goes on waiting."""
+
     def tidy_failed(self) -> None:
         """Unused chains could not be deleted."""
         if self.catalogue.cleanup_failures is not None:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -31,6 +31,7 @@ RIVAL = Diagnostic(Severity.WARNING, "Service default/web", "spec.ports[0]", "is
 class Batch(NamedTuple):
     events: tuple[Event, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    trigger_times: tuple[float, ...] = ()
 
 
 LISTED = Batch((GONE, Listed()))
@@ -412,3 +413,46 @@ def test_another_configuration_does_not_sync_before_its_source_said_everything()
 
     asyncio.run(run())
     assert (first.calls, second.calls) == (["sync"], [])
+
+
+class Counting:
+    """An observer that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def queued(self, events: Sequence[Event], triggers: Sequence[float], waiting: int) -> None:
+        self.heard.append(f"queued {len(events)}, {list(triggers)}, {waiting} wait")
+
+    def sync_started(self) -> None:
+        self.heard.append("started")
+
+    def synced(self, report: SyncReport, *, is_repair: bool) -> None:
+        self.heard.append(f"synced {report.services}, repair {is_repair}")
+
+    def sync_failed(self) -> None:
+        self.heard.append("failed")
+
+    def tidy_failed(self) -> None:
+        self.heard.append("tidy failed")
+
+
+def test_observers_hear_of_everything_in_its_order() -> None:
+    proxy, counting = FakeProxy(), Counting()
+    proxy.troubles = [REFUSED]
+
+    async def run() -> None:
+        proxy.loop = asyncio.get_running_loop()
+        source = says(LISTED._replace(trigger_times=(5.0,)))
+        daemon = Daemon(Engine(proxy, source, QUICK), observers=[counting])
+        proxy.when_synced = lambda count: daemon.stop() if count == 2 else None
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+    assert counting.heard == [
+        "queued 2, [5.0], 2 wait",
+        "started",
+        "failed",
+        "started",
+        "synced 1, repair False",
+    ]

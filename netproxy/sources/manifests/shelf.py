@@ -40,6 +40,8 @@ class Batch(NamedTuple):
     events: tuple[Event, ...]
     diagnostics: tuple[Diagnostic, ...]
     """Those that are new."""
+    trigger_times: tuple[float, ...] = ()
+    """Manifests do not tell why somebody wrote them."""
 
 
 class _File(NamedTuple):

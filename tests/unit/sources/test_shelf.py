@@ -13,7 +13,7 @@ import pytest
 from netproxy.model.diagnostic import Severity
 from netproxy.model.service import Service
 from netproxy.sources.manifests import documents, read_manifests, shelf
-from netproxy.sources.manifests.shelf import Shelf, first_events, next_events
+from netproxy.sources.manifests.shelf import Batch, Shelf, first_events, next_events
 from tests.unit.sources.files import legacy_endpoints, names, service, words, write
 
 BAD_PORT = "is no port number; it must be between 1 and 65535"
@@ -76,7 +76,7 @@ def test_only_changes_are_told(tmp_path: Path) -> None:
     write(file, service("a") + service("b") + service("c"))
     found = Shelf([str(file)])
     assert words(found.refresh().events) == ["+a", "+b", "+c"]
-    assert found.refresh() == ((), ())
+    assert found.refresh() == Batch((), ())
     write(file, service("c") + service("b", 81) + service("d"))
     assert words(found.refresh().events) == ["+b", "+d", "-a"]
 
@@ -93,7 +93,7 @@ def test_a_broken_file_keeps_its_last_good_state(tmp_path: Path) -> None:
     assert _said(found, tmp_path)[0].startswith("a.yaml:10: is neither YAML nor JSON: ")
     assert (_port(found), found.complete) == (80, True)
     # It is said once, but stays known.
-    assert found.refresh() == ((), ())
+    assert found.refresh() == Batch((), ())
     assert len(found.diagnostics) == 1
     write(file, service("web", 81))
     batch = found.refresh()
@@ -269,7 +269,7 @@ def test_a_directory_that_is_gone_keeps_its_last_good_state(tmp_path: Path, how:
     assert found.refresh().events == ()
     assert (names(found), found.complete) == (["a"], True)
     assert _said(found, tmp_path) == ["dir: is gone; its last good state stays"]
-    assert found.refresh() == ((), ())
+    assert found.refresh() == Batch((), ())
     assert names(found) == ["a"], "not only once"
     sub.mkdir()
     write(sub / "b.yaml", service("b"))
@@ -433,7 +433,7 @@ def test_files_that_were_not_touched_are_not_even_read(
     found.refresh()
     with monkeypatch.context() as patch:
         patch.setattr(shelf.hashlib, "sha256", _refuse)  # type: ignore[attr-defined]
-        assert found.refresh() == ((), ())
+        assert found.refresh() == Batch((), ())
         write(tmp_path / "a.yaml", service("a"))
         with pytest.raises(PermissionError):
             found.refresh()
@@ -446,7 +446,7 @@ def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     found = Shelf(["-", str(tmp_path)])
     found.refresh()
     assert (names(found), found.complete) == (["web", "a"], True)
-    assert found.refresh() == ((), ())
+    assert found.refresh() == Batch((), ())
     assert found.directories() == {str(tmp_path)}
 
 
