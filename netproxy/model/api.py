@@ -18,6 +18,7 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
     namespace: str | None = None
     labels: dict[str, str] | None = None
     creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
 
 
 class ServicePort(_Leaf):
@@ -142,9 +143,14 @@ class NodeAddress(_Leaf):
     address: str | None = None
 
 
+class Taint(_Leaf):
+    key: str | None = None
+
+
 class NodeSpec(msgspec.Struct, gc=False, rename={"pod_cidr": "podCIDR", "pod_cidrs": "podCIDRs"}):
     pod_cidr: str | None = None
     pod_cidrs: list[str] | None = None
+    taints: list[Taint] | None = None
 
 
 class NodeStatus(msgspec.Struct, gc=False):

@@ -16,6 +16,9 @@ class Node(NamedTuple):
     addresses: tuple[IPAddress, ...] = ()
     """status.addresses of type InternalIP, then ExternalIP, in the order given."""
     pod_cidrs: tuple[Prefix, ...] = ()
+    is_leaving: bool = False
+    """It is being deleted, or the cluster autoscaler is about to take it away: load balancers
+    should look for another node. Source: kube-proxy 1.36, /healthz."""
 
 
 class ServiceCIDR(NamedTuple):

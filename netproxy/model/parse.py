@@ -42,6 +42,7 @@ _LISTS = (
     "NodeList",
     "ServiceCIDRList",
 )
+AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 _MAX_DEPTH = 4
 _LONGEST_NAME = 253
 """Source: Kubernetes API: a DNS subdomain. Shorter ones would make two slices look like one."""
@@ -259,6 +260,8 @@ def _parse_node(typed: api.Node, key: ServiceKey, found: Findings) -> list[Model
         zone=labels.get("topology.kubernetes.io/zone", ""),
         addresses=tuple(a for a in addresses if a),
         pod_cidrs=tuple(p for p in cidrs if p),
+        is_leaving=bool(metadata.deletion_timestamp)
+        or any(taint.key == AUTOSCALER_TAINT for taint in spec.taints or ()),
     )
     return [node]
 

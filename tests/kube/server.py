@@ -9,11 +9,11 @@ Not here: what it holds (``storage.py``), how it misbehaves (``faults.py``).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 import ssl
 import threading
-import weakref
 import zlib
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any, NamedTuple, Self
@@ -23,7 +23,7 @@ from aiohttp import web
 
 from tests.kube.faults import Ask, Fault, Reply, status
 from tests.kube.places import Place, find_place, write
-from tests.kube.storage import KINDS, Object, Selection, Storage, Stored, selection
+from tests.kube.storage import KINDS, Backup, Object, Selection, Storage, Stored, selection
 from tests.kube.stream import Stream, Watch, WatchOptions
 
 _ZIP_FROM_BYTES = 128 << 10
@@ -91,7 +91,6 @@ class ApiServer:
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self._runner: web.ServerRunner | None = None
-        self._transports: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
         self._watches: set[Watch] = set()
         self._faults: list[_Planned] = []
         self._pages: dict[str, _Page] = {}
@@ -134,9 +133,10 @@ class ApiServer:
         await site.start()
 
     async def _stop(self) -> None:
-        for transport in self._transports:
-            transport.abort()  # type: ignore[attr-defined]
         if self._runner is not None:
+            for connection in self._runner.server.connections if self._runner.server else ():
+                if connection.transport is not None:
+                    connection.transport.abort()
             await self._runner.cleanup()
             self._runner = None
 
@@ -201,10 +201,10 @@ class ApiServer:
         self._changed(plural)
         self._pages = {}
 
-    def begin_another_history(self, version: int) -> None:
-        """Restart with other version numbers, as after etcd was restored from a backup."""
+    def restore(self, backup: Backup) -> None:
+        """Restart as it was then, with lower versions, as after etcd was restored."""
         self.stop()
-        self.storage.begin_another_history(version)
+        self.storage.restore(backup)
         self.start()
 
     def watchers(self, plural: str) -> int:
@@ -232,8 +232,6 @@ class ApiServer:
         self.requests.append(
             Request(ask, request.method, request.path, query, dict(request.headers), body)
         )
-        if request.transport is not None:
-            self._transports.add(request.transport)
         if self.tokens is not None:
             given = request.headers.get("Authorization", "").removeprefix("Bearer ")
             if given not in self.tokens:
@@ -325,7 +323,8 @@ class ApiServer:
         watch = Watch(options, self.storage, stream)
         self._watches.add(watch)
         try:
-            await watch.run()
+            with contextlib.suppress(ConnectionResetError):  # the client went away
+                await watch.run()
         finally:
             self._watches.discard(watch)
         return response

@@ -43,6 +43,13 @@ KINDS = {
 }
 
 
+class Backup(NamedTuple):
+    """What was there at some time."""
+
+    version: int
+    objects: dict[str, dict[tuple[str, str], Stored]]
+
+
 class Expired(Exception):
     """This version is older than what is remembered."""
 
@@ -157,12 +164,18 @@ class Storage:
             self._changes[plural] = []
             self._oldest[plural] = self.version
 
-    def begin_another_history(self, version: int) -> None:
-        """Count from another version, as after etcd was restored; objects keep what they have."""
+    def backup(self) -> Backup:
+        """All that is there, to be restored."""
         with self._lock:
-            self.version = version
+            return Backup(self.version, {p: dict(each) for p, each in self._objects.items()})
+
+    def restore(self, backup: Backup) -> None:
+        """Be as it was then; versions count on from there, and nobody knows what came before."""
+        with self._lock:
+            self.version = backup.version
+            self._objects = {plural: dict(each) for plural, each in backup.objects.items()}
             self._changes = {}
-            self._oldest = {}
+            self._oldest = dict.fromkeys(self._objects, backup.version)
 
     def _note(self, plural: str, before: Stored | None, after: Stored | None) -> None:
         self._changes.setdefault(plural, []).append(Change(self.version, before, after))

@@ -49,6 +49,19 @@ from tests.unit.model.manifests import (
             node({"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.2.0.0/24", "fd00::/64"]}),
             Node("node-a", pod_cidrs=(parse_prefix("10.2.0.0/24"), parse_prefix("fd00::/64"))),
         ),
+        (
+            node({"taints": [{"key": "ToBeDeletedByClusterAutoscaler"}]}),
+            Node("node-a", is_leaving=True),
+        ),
+        (node({"taints": [{"key": "node.kubernetes.io/not-ready"}]}), Node("node-a")),
+        (
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": "node-a", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            },
+            Node("node-a", is_leaving=True),
+        ),
         (service_cidr(), ServiceCIDR("kubernetes", ())),
         (
             service_cidr("10.96.0.0/16", "fd00::/112"),
