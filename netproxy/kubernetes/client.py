@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -29,6 +30,14 @@ BODY_SILENCE_S = 30.0
 """A body that is not followed counts as cut after so many seconds without a byte."""
 KEEP_ALIVE_S = 60.0
 """For how long a connection that nobody uses is kept, in seconds."""
+_PROBES = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A peer that is gone without a word is noticed after 45 s, as kube-proxy does by pings of HTTP/2;
+a quiet watch would not notice for minutes."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """Kubernetes' names of what the kernel calls machines, where they differ."""
 
@@ -151,6 +160,7 @@ class HttpClient:
         if (wait := self._bucket.take(self._clock.monotonic())) > 0:
             await self._clock.sleep(wait)
         response = await self._ask(call)
+        _probe(response)
         try:
             yield HttpAnswer(self._cluster, response)
         finally:
@@ -224,6 +234,15 @@ class HttpClient:
                 },
             )
         return self._session
+
+
+def _probe(response: aiohttp.ClientResponse) -> None:
+    """Let the kernel ask the peer of a connection now and then whether it is there."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        sock = connection.transport.get_extra_info("socket")
+        for level, option, value in _PROBES:
+            sock.setsockopt(level, option, value)
 
 
 def user_agent() -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
+import os
+import socket
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -251,6 +255,37 @@ def test_silence_ends_a_body(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match="nothing was heard for 30 s"):
         run(ask())
+
+
+def test_the_kernel_asks_whether_the_peer_of_a_stream_is_there(tmp_path: Path) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = await start_stream(request)
+        await response.write(b"x\n")
+        await asyncio.Event().wait()
+        return response
+
+    async def ask() -> None:
+        async with (
+            client_of(handler, tmp_path) as client,
+            client.request("GET", "/watch") as answer,
+        ):
+            await anext(answer.lines(silence_s=30, limit=100))
+            assert (1, 15, 10, 3) in probes()
+
+    run(ask())
+
+
+def probes() -> set[tuple[int, ...]]:
+    """How the kernel asks for the peers of this process's connections."""
+    found = set()
+    open_files = [file for file in Path("/proc/self/fd").iterdir() if file.exists()]
+    for file in open_files:
+        if stat.S_ISSOCK(file.stat().st_mode):  # not all of them are of TCP
+            with socket.socket(fileno=os.dup(int(file.name))) as one, contextlib.suppress(OSError):
+                is_on = one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                times = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                found.add((is_on, *(one.getsockopt(socket.IPPROTO_TCP, each) for each in times)))
+    return found
 
 
 def test_a_head_has_to_come_in_time(tmp_path: Path) -> None:
