@@ -17,6 +17,7 @@ from netproxy.model.endpoints import Endpoint, EndpointSlice, SlicePort
 from netproxy.model.events import Delete, Listed, Upsert
 from netproxy.model.ip import Family, IPAddress
 from netproxy.model.names import ServiceKey
+from netproxy.model.node import Node
 from netproxy.model.service import Service, ServicePort, TrafficPolicy
 from netproxy.nft.fake import FakeTable
 from netproxy.nft.transaction import Transaction
@@ -130,3 +131,23 @@ def test_garbage_of_others_is_not_kept_for_ever() -> None:
     left = weakref.ref(_Circle())
     world.proxier.sync()
     assert left() is None
+
+
+def test_what_changes_on_our_node_acts_at_once_as_far_as_it_matters() -> None:
+    world = World()
+    family = Family.IPV4
+    zones = [Endpoint(IPAddress(f"10.1.0.{n}"), zone_hints=frozenset({f"z{n}"})) for n in (1, 2)]
+    hinted = _slice(family)._replace(endpoints=tuple(zones))
+    everywhere = SERVICE._replace(external_policy=TrafficPolicy.CLUSTER)
+    node = Node("node-a", zone="z1", addresses=(PRIMARY[family],))
+    world.proxier.apply_events([Upsert(everywhere), Upsert(hinted), Upsert(node)])
+    world.proxier.sync()
+
+    def changes(now: Node) -> bool:
+        world.proxier.apply_events([Upsert(now)])
+        return world.proxier.sync().changed
+
+    assert not changes(node._replace(is_leaving=True))
+    assert changes(node._replace(zone="z2"))
+    assert not changes(node._replace(zone="z2", is_leaving=True))
+    assert changes(node._replace(zone="z2", addresses=(IPAddress("192.168.0.9"),)))
