@@ -7,21 +7,26 @@ Not here: what the settings mean (``config``), when to sync (``sync.py``), what 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing
 
 from netproxy import __version__
 from netproxy.config.decode import Configuration
 from netproxy.config.settings import Settings
 from netproxy.contracts import Preview
-from netproxy.core.config import ProxyConfig, ProxyMode
-from netproxy.daemon import Daemon, Engine, Source
-from netproxy.dataplanes import Dataplanes, in_kernel, on_paper, render_change
+from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
+from netproxy.daemon import Batch, Daemon, Engine, Source
+from netproxy.dataplanes import in_kernel, on_paper, render_change
 from netproxy.errors import NetproxyError, UnsupportedError
 from netproxy.kernel import host
 from netproxy.kernel.addresses import AddressListener, read_addresses
+from netproxy.kubernetes.contract import ClientSettings
 from netproxy.log import EventLogger
-from netproxy.proxier import Proxier
+from netproxy.metrics.proxy import ProxyMetrics
+from netproxy.proxier import FamilySync, Proxier
+from netproxy.reporter import Reporter
+from netproxy.service_manager import ServiceManager
 from netproxy.sync import Periods
 
 log = EventLogger(__name__)
@@ -31,7 +36,7 @@ Change = tuple[Configuration, Settings] | Exception
 """What the configuration file says anew, or why that cannot be used."""
 
 
-class Node:
+class NodeProxy:
     """One node's proxy, with everything around it.
 
     Args:
@@ -53,6 +58,8 @@ class Node:
         self._settings = settings
         self._paths = tuple(paths)
         self._tell = tell
+        self._manager = ServiceManager()
+        self._metrics = ProxyMetrics(settings.proxy.mode, settings.proxy.families)
 
     async def run(self, changes: AsyncIterator[Change]) -> None:
         """Work until told to stop.
@@ -71,15 +78,51 @@ class Node:
             mode=settings.proxy.mode.value,
             dry_run=self._tell is not None,
         )
-        if self._tell is None:
-            await asyncio.to_thread(prepare_host, settings)
-        daemon = Daemon(self._open_engine(settings), answers_health_checks=self._tell is None)
+        if self._tell is not None:
+            await self._work(Daemon(self._open_engine(settings)), changes)
+            return
+        await asyncio.to_thread(prepare_host, settings)
+        async with AsyncExitStack() as stack:
+            reporter = await stack.enter_async_context(self._open_reporter(settings))
+            daemon = Daemon(
+                self._open_engine(settings),
+                answers_health_checks=True,
+                observers=[self._metrics, self._manager],
+                report=reporter.port_trouble if reporter else lambda _: None,
+            )
+            if reporter is not None:
+                reporter.starting()
+            self._manager.start_watchdog()
+            stack.callback(self._manager.stop)
+            await self._work(daemon, changes)
+
+    async def _work(self, daemon: Daemon, changes: AsyncIterator[Change]) -> None:
         following = asyncio.create_task(self._follow(changes, daemon))
         try:
             await daemon.run()
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _open_reporter(self, settings: Settings) -> AsyncIterator[Reporter | None]:
+        """Who writes events to the API; None where there is none."""
+        if self._paths:
+            yield None
+            return
+        from netproxy.kubernetes.connect import open_client
+        from netproxy.kubernetes.recorder import EventRecorder
+
+        # A client of its own, so that events do not use up what lists and watches may ask.
+        client = open_client(ClientSettings(*settings.api))
+        recorder = EventRecorder(client, time.time, settings.proxy.node_name)
+        writing = asyncio.create_task(recorder.run())
+        try:
+            yield Reporter(recorder, settings.proxy.node_name)
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await client.close()
 
     async def _follow(self, changes: AsyncIterator[Change], daemon: Daemon) -> None:
         async for change in changes:
@@ -103,12 +146,15 @@ class Node:
         except NetproxyError as error:
             log.error("configuration not taken", error=error.message, hint=error.hint)
             return
+        mode_before = self._settings.proxy.mode
         self._configuration, self._settings = configuration, settings
         log.info("configuration changed", mode=settings.proxy.mode.value)
+        if settings.proxy.mode is not mode_before:
+            self._metrics.count_for(settings.proxy.mode)
         daemon.replace(engine)
 
     def _open_engine(self, settings: Settings) -> Engine:
-        source = manifest_source(self._paths)
+        source = manifest_source(self._paths) if self._paths else kubernetes_source(settings)
         periods = Periods(
             min_s=settings.min_sync_period_s,
             retry_limit_s=settings.sync_period_s,
@@ -116,7 +162,13 @@ class Node:
         )
         if self._tell is not None:
             return _paper_engine(settings.proxy, source, periods, self._tell)
-        return _kernel_engine(settings.proxy, source, periods, take_over=settings.take_over)
+        return _kernel_engine(
+            settings.proxy,
+            source,
+            periods,
+            take_over=settings.take_over,
+            observe=self._metrics.family_synced,
+        )
 
 
 def prepare_host(settings: Settings) -> None:
@@ -158,8 +210,34 @@ def manifest_source(paths: tuple[str, ...]) -> Source:
     return Source(watch=lambda: watch_manifests(paths), can_restart="-" not in paths)
 
 
+def kubernetes_source(settings: Settings) -> Source:
+    """An API server, watched."""
+    return Source(watch=lambda: _watch_kubernetes(settings))
+
+
+async def _watch_kubernetes(settings: Settings) -> AsyncIterator[Batch]:
+    from netproxy.kubernetes.connect import open_client
+    from netproxy.sources.kubernetes.readiness import NodeWait
+    from netproxy.sources.kubernetes.source import watch_kubernetes
+
+    config = settings.proxy
+    wait = NodeWait(needs_pod_cidrs=config.detect_local_mode is DetectLocalMode.NODE_CIDR)
+    client = open_client(ClientSettings(*settings.api))
+    try:
+        async with aclosing(watch_kubernetes(client, config.node_name, wait=wait)) as batches:
+            async for batch in batches:
+                yield batch
+    finally:
+        await client.close()
+
+
 def _kernel_engine(
-    config: ProxyConfig, source: Source, periods: Periods, *, take_over: bool
+    config: ProxyConfig,
+    source: Source,
+    periods: Periods,
+    *,
+    take_over: bool,
+    observe: Callable[[FamilySync], None],
 ) -> Engine:
     """One that programs the kernel. Nothing is written before its first sync.
 
@@ -172,7 +250,7 @@ def _kernel_engine(
         ears = stack.enter_context(closing(AddressListener()))
         kernel = stack.enter_context(in_kernel(config, listen=True, take_over=take_over, tell=tell))
         return Engine(
-            _proxier(config, kernel),
+            Proxier(config, kernel.by_family, read_addresses, kernel.flows, observe),
             source,
             periods,
             drift=kernel.drift,
@@ -190,12 +268,9 @@ def _paper_engine(config: ProxyConfig, source: Source, periods: Periods, tell: T
     def tell_with_owners(change: Preview) -> None:
         tell(proxier, change)
 
-    proxier = _proxier(config, on_paper(config, tell=tell_with_owners))
+    paper = on_paper(config, tell=tell_with_owners)
+    proxier = Proxier(config, paper.by_family, read_addresses, paper.flows)
     return Engine(proxier, source, periods)
-
-
-def _proxier(config: ProxyConfig, dataplanes: Dataplanes) -> Proxier:
-    return Proxier(config, dataplanes.by_family, read_addresses, dataplanes.flows)
 
 
 def _trace(change: Preview) -> None:

@@ -79,6 +79,10 @@ class Observer(Protocol):
         """What is unused could not be deleted."""
         ...
 
+    def reloading(self) -> None:
+        """Everything is read again, by another configuration or the same one."""
+        ...
+
 
 class Proxy(Protocol):
     """What the daemon needs of a ``Proxier``."""
@@ -214,6 +218,8 @@ class Daemon:
     async def _take_next_engine(self) -> None:
         if self._next_engine is None:
             return
+        for observer in self._observers:
+            observer.reloading()
         await self._stop_engine()
         self._engine, self._next_engine = self._next_engine, None
         self._schedule = SyncSchedule(self._engine.periods)
@@ -253,6 +259,8 @@ class Daemon:
     def reload(self) -> None:
         """Read the source from the beginning, and compare everything with the kernel."""
         log.info("reloading")
+        for observer in self._observers:
+            observer.reloading()
         if self._source_task is None or not self._engine.source.can_restart:
             self._runner.request_full()
             return

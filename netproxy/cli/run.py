@@ -58,7 +58,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     def tell(proxier: Proxier, change: Preview) -> None:
         _print_change(proxier, change, is_json=output_format == "json", color=color)
 
-    node = assembly.Node(
+    node = assembly.NodeProxy(
         loaded.configuration,
         settings,
         paths=words.require_filenames(flags),

@@ -46,14 +46,18 @@ class ProxyMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._clock = clock
         self._families = tuple(families)
+        self._waiting_triggers: list[float] = []
+        self._syncing_triggers: list[float] = []
+        self.count_for(mode)
+
+    def count_for(self, mode: ProxyMode) -> None:
+        """Begin anew, as a restarted process would: each mode has metrics of its own."""
         self.catalogue = Catalogue(mode)
         registry = self.catalogue.registry
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         registry.register(_BuildInfo())
         self._show_zeros()
-        self._waiting_triggers: list[float] = []
-        self._syncing_triggers: list[float] = []
 
     def _show_zeros(self) -> None:
         """A counter that has not counted yet is there all the same: alerts look at increases."""
@@ -152,6 +156,9 @@ class ProxyMetrics:
         if self.catalogue.cleanup_failures is not None:
             for family in self._families:
                 self.catalogue.cleanup_failures.labels(family.label).inc()
+
+    def reloading(self) -> None:
+        """What was counted stays."""
 
     def answered(self, what: str, code: int) -> None:
         """Somebody asked for ``healthz``, ``livez`` or ``readyz``."""

@@ -436,6 +436,9 @@ class Counting:
     def tidy_failed(self) -> None:
         self.heard.append("tidy failed")
 
+    def reloading(self) -> None:
+        self.heard.append("reloading")
+
 
 def test_observers_hear_of_everything_in_its_order() -> None:
     proxy, counting = FakeProxy(), Counting()
