@@ -33,7 +33,6 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     import asyncio
 
     from netproxy import assembly, log
-    from netproxy.cli import settings as words
     from netproxy.cli.loading import Loader
 
     ctx = click.get_current_context()
@@ -61,7 +60,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     node = assembly.NodeProxy(
         loaded.configuration,
         settings,
-        paths=words.require_filenames(flags),
+        paths=flags["filename"],
         tell=tell if dry_run else None,
     )
 

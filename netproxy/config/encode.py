@@ -7,16 +7,13 @@ import yaml
 
 from netproxy.config.decode import Configuration
 from netproxy.config.defaults import complete, complete_own
+from netproxy.config.kubeproxy import KubeProxyConfiguration, NetproxyConfiguration
 
 
 def encode(given: Configuration) -> str:
     """Two YAML documents, kube-proxy's configuration and ours, with all defaults written out."""
-    documents = [
-        msgspec.to_builtins(complete(given.kube)),
-        msgspec.to_builtins(complete_own(given.own)),
-    ]
     return yaml.safe_dump_all(
-        [_named_first(document) for document in documents],
+        [_to_document(complete(given.kube)), _to_document(complete_own(given.own))],
         explicit_start=True,
         sort_keys=False,
         default_flow_style=False,
@@ -26,11 +23,12 @@ def encode(given: Configuration) -> str:
 def to_plain(given: Configuration) -> dict[str, object]:
     """For ``/configz``: kube-proxy's configuration under kube-proxy's name, and ours."""
     return {
-        "kubeproxy.config.k8s.io": _named_first(msgspec.to_builtins(complete(given.kube))),
-        "netproxy.dev": _named_first(msgspec.to_builtins(complete_own(given.own))),
+        "kubeproxy.config.k8s.io": _to_document(complete(given.kube)),
+        "netproxy.dev": _to_document(complete_own(given.own)),
     }
 
 
-def _named_first(document: dict[str, object]) -> dict[str, object]:
-    rest = {k: v for k, v in document.items() if v != {} and k not in ("apiVersion", "kind")}
-    return {"apiVersion": document["apiVersion"], "kind": document["kind"], **rest}
+def _to_document(of: KubeProxyConfiguration | NetproxyConfiguration) -> dict[str, object]:
+    fields = msgspec.to_builtins(of)
+    rest = {k: v for k, v in fields.items() if v != {} and k not in ("apiVersion", "kind")}
+    return {"apiVersion": of.api_version, "kind": of.kind, **rest}
