@@ -25,7 +25,7 @@ from netproxy.model.ip import Family
 from netproxy.model.parse import parse_object
 from netproxy.nft.fake import FakeTable
 from netproxy.proxier import Proxier
-from tests.bench import iptables, path, world
+from tests.bench import cluster, iptables, path, world
 
 Figures = dict[str, float]
 
@@ -210,6 +210,9 @@ MEASUREMENTS: dict[str, Callable[..., Figures]] = {
         iptables.iptables_restart,
         iptables.iptables_memory,
         iptables.iptables_rules_passed,
+        cluster.cluster_start,
+        cluster.cluster_changes,
+        cluster.cluster_decode,
     )
 }
 
