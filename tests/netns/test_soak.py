@@ -74,8 +74,8 @@ class Changer:
             self._api.delete("services", name)
         else:
             self._exists[number] = True
-            more = {"sessionAffinity": "ClientIP"} if self._dice.random() < 0.3 else {}
-            self._api.put(service(name, address, **more))
+            affinity = "ClientIP" if self._dice.random() < 0.3 else "None"
+            self._api.put(service(name, address, sessionAffinity=affinity))
 
 
 @pytest.fixture

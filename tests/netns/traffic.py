@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ CLIENT = "203.0.113.2"
 PODS = ("10.180.0.1", "10.180.2.1")
 PORT = 80
 NODE_IP = "192.168.0.2"
+_AT_ONCE = struct.pack("ii", 1, 0)
 _PATIENCE_S = 5.0
 """An unanswered connection attempt of TCP is repeated after a second; this is no timed test."""
 
@@ -187,8 +189,9 @@ class Traffic:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                with self._connect():
-                    pass
+                with self._connect() as connection:
+                    # Ended by a reset, or thousands would hold their port for a minute each.
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
                 self._lasting.sendall(b"still there?")
                 if self._lasting.recv(64) != b"still there?":
                     self.failures.append("the lasting connection ended")
