@@ -1,7 +1,7 @@
 """``python -m tests.netns.dying STEP netproxy-arguments…``: dies just before or after one step.
 
-A step is anything that changes the kernel: a message on a netlink socket, a process that is
-started and waited for, a write to /proc/sys. Each has a moment before and a moment after it. The
+A step is anything that changes the kernel: a batch for nf_tables, a deletion of connections, a run
+of iptables-restore, a write to /proc/sys. Each has a moment before and a moment after it. The
 process kills itself at moment number STEP, counted from 0, as kill -9 or a power cut would; it says
 nothing and cleans nothing up.
 """
@@ -12,6 +12,7 @@ import itertools
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -28,24 +29,37 @@ def _pass_moment(fatal: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _changes_something(message: bytes) -> bool:
+    """Whether a netlink message begins a batch, or deletes connections."""
+    (kind,) = struct.unpack_from("=H", message, 4)
+    return kind in (_BATCH_BEGIN, _DELETE_CONNECTIONS)
+
+
+_BATCH_BEGIN = 0x10
+_DELETE_CONNECTIONS = 1 << 8 | 2
+"""Source: linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h."""
+
+
 def main() -> None:
     """Arm the doors to the kernel, then be netproxy."""
     fatal = int(sys.argv[1])
 
     class Socket(socket.socket):
-        def send(self, *arguments: Any) -> int:
-            if self.family != socket.AF_NETLINK:
-                return super().send(*arguments)
+        def send(self, data: Any, *more: Any) -> int:
+            if self.family != socket.AF_NETLINK or not _changes_something(bytes(data[:16])):
+                return super().send(data, *more)
             _pass_moment(fatal)
-            sent = super().send(*arguments)
+            sent = super().send(data, *more)
             _pass_moment(fatal)
             return sent
 
     run, write_text = subprocess.run, Path.write_text
 
-    def run_and_die(*arguments: Any, **more: Any) -> Any:
+    def run_and_die(command: Any, **more: Any) -> Any:
+        if not any("restore" in str(word) for word in command):
+            return run(command, **more)
         _pass_moment(fatal)
-        done = run(*arguments, **more)
+        done = run(command, **more)
         _pass_moment(fatal)
         return done
 
