@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing
 
 from netproxy import __version__
@@ -215,7 +215,7 @@ def kubernetes_source(settings: Settings) -> Source:
     return Source(watch=lambda: _watch_kubernetes(settings))
 
 
-async def _watch_kubernetes(settings: Settings) -> AsyncIterator[Batch]:
+async def _watch_kubernetes(settings: Settings) -> AsyncGenerator[Batch, None]:
     from netproxy.kubernetes.connect import open_client
     from netproxy.sources.kubernetes.readiness import NodeWait
     from netproxy.sources.kubernetes.source import watch_kubernetes

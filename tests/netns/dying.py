@@ -53,15 +53,23 @@ def main() -> None:
             _pass_moment(fatal)
             return sent
 
-    run, write_text = subprocess.run, Path.write_text
+    class Process(subprocess.Popen[Any]):
+        def __init__(self, command: Any, *more: Any, **options: Any) -> None:
+            self._changes = any("restore" in str(word) for word in command)
+            self._pass_moment()
+            super().__init__(command, *more, **options)
+            self._pass_moment()  # it is at work, and will go on without us
 
-    def run_and_die(command: Any, **more: Any) -> Any:
-        if not any("restore" in str(word) for word in command):
-            return run(command, **more)
-        _pass_moment(fatal)
-        done = run(command, **more)
-        _pass_moment(fatal)
-        return done
+        def wait(self, *arguments: Any, **options: Any) -> int:
+            code = super().wait(*arguments, **options)
+            self._pass_moment()
+            return code
+
+        def _pass_moment(self) -> None:
+            if self._changes:
+                _pass_moment(fatal)
+
+    write_text = Path.write_text
 
     def write_and_die(self: Path, *arguments: Any, **more: Any) -> int:
         if not str(self).startswith("/proc/sys"):
@@ -72,7 +80,7 @@ def main() -> None:
         return written
 
     socket.socket = Socket  # type: ignore[misc]
-    subprocess.run = run_and_die
+    subprocess.Popen = Process  # type: ignore[assignment,misc]
     Path.write_text = write_and_die  # type: ignore[method-assign]
 
     from netproxy.cli import run_command_line

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from netproxy.kubernetes.contract import ApiClient
 from netproxy.log import EventLogger
@@ -30,7 +30,7 @@ log = EventLogger(__name__)
 
 async def watch_kubernetes(
     client: ApiClient, node_name: str, *, wait: NodeWait, pace: Pace | None = None
-) -> AsyncIterator[Batch]:
+) -> AsyncGenerator[Batch, None]:
     """Everything that there is, then every change, for ever.
 
     ``Listed`` is said once, when all has been said and our Node has what the start needs; and once

@@ -481,7 +481,7 @@ def test_whoever_takes_slowly_hears_the_last_word_only(server: ApiServer) -> Non
                 events += batch.events
                 assert len(batch.events) <= 2
         assert last > 0
-        await source.aclose()  # type: ignore[attr-defined]
+        await source.aclose()
         await client.close()
 
     asyncio.run(script())
