@@ -119,7 +119,8 @@ class _Source:
         )
         if gate.is_open:
             counts = {each.resource.plural: len(each) for each in self._others}
-            log.info("listed", **counts, elapsed_ms=(now - self._started) * 1000)
+            complete = all(each.is_complete for each in self.reflectors)
+            log.info("listed", **counts, complete=complete, elapsed_ms=(now - self._started) * 1000)
         if gate.missing:
             log.error(
                 "beginning without our Node",

@@ -177,6 +177,7 @@ def test_lists_then_follows(server: ApiServer, caplog: pytest.LogCaptureFixture)
         "services": 1,
         "endpointslices": 1,
         "servicecidrs": 1,
+        "complete": True,
         "elapsed_ms": 0,
     }
 
