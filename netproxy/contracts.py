@@ -12,7 +12,7 @@ from netproxy.core.surroundings import Surroundings
 from netproxy.ipt.change import Restore
 from netproxy.ipt.text import Tables
 from netproxy.model.ip import Family
-from netproxy.model.names import ServiceKey
+from netproxy.model.names import ServiceKey, ServicePortName
 from netproxy.nft.objects import Ruleset, SetSpec, Vocabulary
 from netproxy.nft.transaction import Transaction
 
@@ -35,6 +35,14 @@ class Table(Protocol):
 
     def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:
         """What the table holds now; an empty rule set when there is no such table.
+
+        Raises:
+            DataplaneError: it could not be read.
+        """
+        ...
+
+    def read_counts(self, name: str) -> dict[bytes, int]:
+        """How many packets each element of a set has counted, by its key.
 
         Raises:
             DataplaneError: it could not be read.
@@ -117,6 +125,10 @@ class FamilyReport(NamedTuple):
     """In iptables mode."""
 
 
+CountKey = tuple[ServicePortName, bytes]
+"""A service port, and one of its frontends in the backend's own form."""
+
+
 class Preview(Protocol):
     """What a sync would send. Its backend's renderer turns it into text; falsy: nothing."""
 
@@ -193,6 +205,16 @@ class Dataplane(Protocol):
 
         Raises:
             DataplaneError: the kernel refused; the next sync compares everything.
+        """
+        ...
+
+    def read_counts(self) -> dict[CountKey, int]:
+        """How many connections each frontend has seen, as the kernel counts; empty: it does not.
+
+        Not in the sync path: it reads as much as there are services.
+
+        Raises:
+            DataplaneError: the kernel could not be read.
         """
         ...
 

@@ -226,6 +226,9 @@ class _ToldTable:
     def read(self, vocabulary: Vocabulary, sets: dict[str, SetSpec]) -> Ruleset:
         return self._table.read(vocabulary, sets)
 
+    def read_counts(self, name: str) -> dict[bytes, int]:
+        return self._table.read_counts(name)
+
 
 def _told(tables: Mapping[Family, Table], tell: Tell | None) -> Mapping[Family, Table]:
     if tell is None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from netproxy.collector import collector_paused
 from netproxy.contracts import Dataplane, FamilyReport, Flows, Preview
 from netproxy.core.config import ProxyConfig
+from netproxy.core.counts import ConnectionTotals
 from netproxy.core.gaps import GapCounter, LocalGaps
 from netproxy.core.health import HealthBook, HealthNews, service_health
 from netproxy.core.resolve import Locality, resolve_service
@@ -29,7 +30,7 @@ from netproxy.flows import FlowKeeper
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event
 from netproxy.model.ip import Family
-from netproxy.model.names import ServiceKey
+from netproxy.model.names import ServiceKey, ServicePortName
 
 
 class SyncReport(NamedTuple):
@@ -122,6 +123,9 @@ class Proxier:
         for family, dataplane in self._dataplanes.items():
             dataplane.configure(config, self._surroundings[family])
         self._health = {family: HealthBook(family) for family in self._dataplanes}
+        self._counts: dict[Family, ConnectionTotals[bytes]] = {
+            family: ConnectionTotals() for family in self._dataplanes
+        }
         self._gaps = {family: GapCounter() for family in self._dataplanes}
         self._flows = FlowKeeper(flows, self._dataplanes)
         self._has_to_look = False
@@ -253,6 +257,16 @@ class Proxier:
         """
         news = [book.take() for book in self._health.values()]
         return [each for each in news if each is not None]
+
+    def read_counts(self) -> dict[Family, dict[ServicePortName, int]]:
+        """New connections to each service port since this process began to count.
+
+        Raises:
+            DataplaneError: the kernel could not be read.
+        """
+        for family, dataplane in self._dataplanes.items():
+            self._counts[family].read(dataplane.read_counts())
+        return {family: totals.totals for family, totals in self._counts.items()}
 
     def plan(self, *, against_kernel: bool) -> list[Preview]:
         """What a sync would send, without sending it.

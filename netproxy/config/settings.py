@@ -73,7 +73,6 @@ class Settings(NamedTuple):
     """A kernel setting that cannot be written ends the start."""
     oom_score_adj: int
     take_over: bool
-    service_counters: bool
     log: LogSettings
 
 
@@ -133,7 +132,6 @@ class _Reader:
             require_sysctls=bool(own.require_sysctls),
             oom_score_adj=self._within("oomScoreAdj", kube.oom_score_adj or 0, -1000, 1000),
             take_over=bool(own.take_over),
-            service_counters=bool(own.service_counters),
             log=self._log(),
         )
 
@@ -161,6 +159,7 @@ class _Reader:
             nodeport_primary="primary" in words,
             localhost_nodeports=kube.iptables.localhost_node_ports is not False,
             mode=mode,
+            service_counters=bool(own.service_counters),
             iptables_variant=self._variant(own.iptables_variant or ""),
         )
 

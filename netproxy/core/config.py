@@ -54,6 +54,8 @@ class ProxyConfig(NamedTuple):
     """``--iptables-localhost-nodeports``: NodePorts on 127.0.0.0/8, in iptables mode."""
     families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
     mode: ProxyMode = ProxyMode.NFTABLES
+    service_counters: bool = False
+    """``--service-counters``: the kernel counts connections to each frontend."""
     iptables_variant: str = "auto"
     """``--iptables-variant``: ``legacy``, ``nft``, or ``auto``: the one that is in use."""
 

@@ -84,6 +84,19 @@ class KernelTable:
         rules: Iterable[Rule] = vocabulary(raw.hooks)
         return decode.recognise(raw, self._family, self._table, rules=rules, sets=sets)
 
+    def read_counts(self, name: str) -> dict[bytes, int]:
+        """See :class:`netproxy.contracts.Table`."""
+        where = nl.text(nl.ELEMENTS_TABLE, self._table) + nl.text(nl.ELEMENTS_SET, name)
+        counts: dict[bytes, int] = {}
+        for _ in range(_READ_ATTEMPTS):
+            try:
+                for message in self._netlink.dump(nl.MSG_GETSETELEM, self._family, where):
+                    counts.update(decode.decode_counts(message))
+            except InterruptedDumpError:
+                continue
+            break
+        return counts
+
     @property
     def label(self) -> str:
         """For messages: ``table ip netproxy``."""

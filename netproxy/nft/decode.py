@@ -108,6 +108,10 @@ def decode_set(message: bytes) -> tuple[str, str, RawSet]:
     kept = {kind: fields[kind] for kind in compared if fields.get(kind)}
     if kept.get(nl.SET_DATA_TYPE) == b"\xff\xff\xff\x00":
         kept.pop(nl.SET_DATA_LEN, None)  # the kernel's own size of a verdict
+    if nl.SET_EXPRESSION in fields:
+        # With numbers of its own, which mean nothing.
+        name = nl.read_text(nl.read(fields[nl.SET_EXPRESSION])[nl.EXPRESSION_NAME])
+        kept[nl.SET_EXPRESSION] = nl.text(nl.EXPRESSION_NAME, name)
     raw = RawSet(tuple(kept.items()))
     return nl.read_text(fields[nl.SET_TABLE]), nl.read_text(fields[nl.SET_NAME]), raw
 
@@ -159,6 +163,21 @@ def _decode_element(element: bytes) -> tuple[bytes, Data]:
     verdict = nl.read(data[nl.DATA_VERDICT])
     kind = _VERDICT_KINDS.get(nl.read_u32(verdict[nl.VERDICT_CODE]), VerdictKind.RETURN)
     return key, _verdict(kind, nl.read_text(verdict.get(nl.VERDICT_CHAIN, b"")))
+
+
+def decode_counts(message: bytes) -> Iterator[tuple[bytes, int]]:
+    """(key, packets) of every element in one dumped message that counts."""
+    for kind, blob in nl.iterate(message, _BODY):
+        if kind != nl.ELEMENTS_LIST:
+            continue
+        for _, element in nl.iterate(blob):
+            parts = nl.read(element)
+            if nl.ELEMENT_EXPRESSION not in parts:
+                continue
+            expression = nl.read(parts[nl.ELEMENT_EXPRESSION])
+            packets = nl.read(expression[nl.EXPRESSION_DATA])[nl.COUNTER_PACKETS]
+            key = nl.read(parts[nl.ELEMENT_KEY])[nl.DATA_VALUE]
+            yield key, int.from_bytes(packets, "big")
 
 
 _verdicts: dict[tuple[VerdictKind, str], Verdict] = {}

@@ -58,6 +58,7 @@ class FakeTable:
     def __init__(self, family: Family, table: str = "netproxy") -> None:
         self._state = Ruleset.empty(family, table)
         self._exists = False
+        self._packets: dict[tuple[str, bytes], int] = {}
         self.commits: list[Transaction] = []
         """Every transaction that was carried out, in order."""
 
@@ -81,6 +82,15 @@ class FakeTable:
                 state.elements[name] = {}
         return state
 
+    def count(self, name: str, key: bytes) -> None:
+        """A rule found this element for a packet."""
+        assert self._state.sets[name].counts, name
+        self._packets[name, key] = self._packets.get((name, key), 0) + 1
+
+    def read_counts(self, name: str) -> dict[bytes, int]:
+        """See :class:`netproxy.contracts.Table`."""
+        return {key: self._packets.get((name, key), 0) for key in self._state.elements[name]}
+
     def remember(self, changes: Mapping[str, Mapping[bytes, Data]]) -> None:
         """What a packet left behind in dynamic maps; see :mod:`netproxy.trace.nftables`."""
         for name, items in changes.items():
@@ -103,6 +113,9 @@ class FakeTable:
                     operation=words, subject=subject, errno=error.number, detail=error.detail
                 ) from None
         self._state, self._exists = work.state, work.exists
+        self._packets = {
+            place: count for place, count in self._packets.items() if place not in work.deleted
+        }
         self.commits.append(transaction)
 
 
@@ -120,6 +133,8 @@ class _Work:
     def __init__(self, state: Ruleset, *, exists: bool) -> None:
         self.state = state
         self.exists = exists
+        self.deleted: set[tuple[str, bytes]] = set()
+        """(set, key) of elements that were taken out, be it for a moment."""
 
     def apply(self, operation: Operation) -> None:
         match operation:
@@ -182,6 +197,7 @@ class _Work:
                 for key, _ in items:
                     self._require(key in elements, errno.ENOENT, f"no element {key.hex()}")
                     del elements[key]
+                    self.deleted.add((op.set, key))
             case ReplaceElements(items=changes):
                 for key, _, data in changes:
                     self._require(key in elements, errno.ENOENT, f"no element {key.hex()}")

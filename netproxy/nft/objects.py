@@ -55,6 +55,9 @@ class SetSpec(NamedTuple):
     and no comparison sees them."""
     size: int = 0
     """How many elements a dynamic set may have."""
+    counts: bool = False
+    """Each element counts the packets for which a rule finds it. The counts are the kernel's own:
+    no comparison sees them."""
 
     @property
     def has_typeof(self) -> bool:

@@ -137,7 +137,7 @@ def hook_text(hook: Hook) -> str:
 def set_type_text(spec: SetSpec, family: Family) -> str:
     """The line of a set or map that says what its elements are."""
     limits = f"; size {spec.size}; flags dynamic,timeout" if spec.is_dynamic else ""
-    return _type_text(spec, family) + limits
+    return _type_text(spec, family) + limits + ("; counter" if spec.counts else "")
 
 
 def _type_text(spec: SetSpec, family: Family) -> str:

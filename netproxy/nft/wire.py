@@ -268,6 +268,10 @@ def _element_head(key_length: int, tail_length: int) -> bytes:
     )
 
 
+COUNTER = nl.text(nl.EXPRESSION_NAME, "counter")
+"""The expression that a set gives to each of its elements."""
+
+
 def comment_userdata(comment: str) -> bytes:
     """A rule's comment as nft stores it: type 0, length, text with its zero."""
     raw = comment.encode() + b"\0"
@@ -293,6 +297,8 @@ def set_attributes(spec: SetSpec, family: Family) -> list[tuple[int, bytes]]:
     if spec.size:
         attributes.append((nl.SET_DESC, nl.u32(nl.SET_DESC_SIZE, spec.size)))
     attributes.append((nl.SET_USERDATA, _set_userdata(spec, family)))
+    if spec.counts:
+        attributes.append((nl.SET_EXPRESSION, COUNTER))
     return attributes
 
 

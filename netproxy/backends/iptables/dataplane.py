@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from netproxy.backends.iptables.compare import compare
 from netproxy.backends.iptables.layout import FillIn, Settings, settings_for
 from netproxy.backends.iptables.program import Program
-from netproxy.contracts import FamilyReport, Iptables, RuleCount
+from netproxy.contracts import CountKey, FamilyReport, Iptables, RuleCount
 from netproxy.core.config import ProxyConfig
 from netproxy.core.plan import ServicePlan
 from netproxy.core.surroundings import Surroundings
@@ -74,6 +74,9 @@ class IptablesDataplane:
 
     def tidy(self) -> bool:
         return False  # nothing is left for later
+
+    def read_counts(self) -> dict[CountKey, int]:
+        return {}
 
     def owners(self) -> dict[bytes, str]:
         return {}  # every rule has its own comment

@@ -135,7 +135,11 @@ def can_remember(plan: ServicePlan) -> bool:
 
 
 def compile_plan(
-    plan: ServicePlan, before: Fragment | None = None, number: int | None = None
+    plan: ServicePlan,
+    before: Fragment | None = None,
+    number: int | None = None,
+    *,
+    counts: bool = False,
 ) -> Fragment:
     """All elements of a plan.
 
@@ -143,6 +147,7 @@ def compile_plan(
         plan: What to do.
         before: What stands there now; its indexes are kept where possible.
         number: The service port's number in tickets; without one nobody is remembered.
+        counts: Count connections.
     """
     targets = _pack(plan.targets)
     local_targets = _pack(plan.local_targets)
@@ -150,7 +155,7 @@ def compile_plan(
     elements: list[tuple[str, bytes, Verdict]] = []
     shared: list[tuple[str, bytes]] = []
     suffix = PACKED_PROTOCOLS[plan.name.protocol]
-    counts = len(targets), len(local_targets)
+    numbers = len(targets), len(local_targets)
     timeout_s = plan.affinity_timeout_s if number is not None else 0
     for_address, for_nodeport = (
         (names.ENDPOINTS, names.NODEPORT_ENDPOINTS)
@@ -166,7 +171,11 @@ def compile_plan(
             prefix = packed + suffix + pack_port(port)
             if kind is _CLUSTER_IP:
                 shared.append((names.CLUSTER_IPS, packed))
-        elements += _verdicts(frontend, prefix, *counts, timeout_s)
+        elements += _verdicts(frontend, prefix, *numbers, timeout_s)
+        if counts:
+            is_nodeport = kind is _NODE_PORT
+            counter = names.NODEPORT_CONNECTIONS if is_nodeport else names.CONNECTIONS
+            shared.append((counter, prefix))
         where = for_nodeport if kind is _NODE_PORT else for_address
         if targets and (not is_local_only or has_short_circuit):
             placed.append(Placed(where, prefix, is_local=False))

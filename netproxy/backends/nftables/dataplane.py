@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netproxy.backends.nftables import names
-from netproxy.backends.nftables.layout import SETS, LocalDetector, Settings
+from netproxy.backends.nftables.layout import COUNTING_SETS, SETS, LocalDetector, Settings
 from netproxy.backends.nftables.program import Program
-from netproxy.contracts import FamilyReport, Table
+from netproxy.contracts import CountKey, FamilyReport, Table
 from netproxy.core.config import ProxyConfig
 from netproxy.core.plan import ServicePlan
 from netproxy.core.surroundings import Surroundings
@@ -81,6 +81,14 @@ class NftablesDataplane:
         self._commit(transaction)
         return bool(transaction)
 
+    def read_counts(self) -> dict[CountKey, int]:
+        if not self.program.settings.counts:
+            return {}
+        counts = {name: self._table.read_counts(name) for name in COUNTING_SETS}
+        return {
+            (owner, key): counts[name].get(key, 0) for name, key, owner in self.program.counted()
+        }
+
     def owners(self) -> dict[bytes, str]:
         return self.program.owners()
 
@@ -122,4 +130,5 @@ def _settings(config: ProxyConfig, seen: Surroundings) -> Settings:
         detector=detector,
         service_cidrs=seen.service_cidrs,
         nodeport_ips=seen.nodeport_ips,
+        counts=config.service_counters,
     )

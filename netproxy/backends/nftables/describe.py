@@ -14,6 +14,8 @@ DESCRIPTIONS = {
     names.SERVICE_IPS: "The dispatch: a Service's address . protocol . port leads to the chain for "
     "its kind and its number of endpoints.",
     names.SERVICE_NODEPORTS: "The same for NodePorts.",
+    names.CONNECTIONS: "Counts new connections to each frontend, answered or not.",
+    names.NODEPORT_CONNECTIONS: "The same for NodePorts.",
     names.SHORT_CIRCUIT_IPS: "Frontends with externalTrafficPolicy Local, as clients on this node "
     "are served: by any endpoint.",
     names.SHORT_CIRCUIT_NODEPORTS: "The same for NodePorts.",

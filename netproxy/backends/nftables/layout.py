@@ -68,6 +68,8 @@ _ANY_INDEX = Numgen(2)
 SETS: dict[str, SetSpec] = {
     **SOURCE_SETS,
     names.FIREWALLED_IPS: SetSpec(SetKind.SET, FRONTEND),
+    names.CONNECTIONS: SetSpec(SetKind.SET, FRONTEND, counts=True),
+    names.NODEPORT_CONNECTIONS: SetSpec(SetKind.SET, NODEPORT, counts=True),
     names.CLUSTER_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
     names.NODEPORT_IPS: SetSpec(SetKind.SET, (Key.DADDR,)),
     names.HAIRPIN: SetSpec(SetKind.SET, (Key.SADDR, *FRONTEND)),
@@ -87,6 +89,10 @@ SETS: dict[str, SetSpec] = {
 }
 """Every set and map that there could be. Who is allowed comes before what is forbidden to others,
 because in this order they are filled."""
+
+
+COUNTING_SETS = (names.CONNECTIONS, names.NODEPORT_CONNECTIONS)
+"""Those that exist only where connections are counted."""
 
 
 class LocalDetector(NamedTuple):
@@ -114,6 +120,8 @@ class Settings(NamedTuple):
     service_cidrs: tuple[Prefix, ...] = ()
     nodeport_ips: tuple[IPAddress, ...] | None = None
     """The node's addresses that accept NodePorts; None: all but loopback."""
+    counts: bool = False
+    """Count connections to each frontend."""
 
 
 def base_chains(settings: Settings, lengths: Iterable[int]) -> dict[str, Chain]:
@@ -159,10 +167,17 @@ def _filter_early() -> tuple[Rule, ...]:
 
 
 def _services(settings: Settings) -> tuple[Rule, ...]:
+    """Only the first packet of a connection comes here, so that counting those counts these."""
     nodeports = VerdictMap(NODEPORT, names.SERVICE_NODEPORTS)
+    accepts = _accepts_nodeports(settings)
+    counting = (
+        Rule((InSet(FRONTEND, names.CONNECTIONS),), "counted by the element"),
+        Rule((*accepts, InSet(NODEPORT, names.NODEPORT_CONNECTIONS)), "the same for NodePorts"),
+    )
     return (
+        *(counting if settings.counts else ()),
         Rule((VerdictMap(FRONTEND, names.SERVICE_IPS),), "cluster, external, load-balancer IPs"),
-        Rule((*_accepts_nodeports(settings), nodeports), "NodePorts"),
+        Rule((*accepts, nodeports), "NodePorts"),
     )
 
 

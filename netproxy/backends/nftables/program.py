@@ -8,13 +8,14 @@ put together only to be compared with what the kernel has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from netproxy.backends.nftables import names
 from netproxy.backends.nftables.adopt import adopt_fragments
 from netproxy.backends.nftables.affinity import Numbers
 from netproxy.backends.nftables.compile import Fragment, can_remember, compile_plan
 from netproxy.backends.nftables.layout import (
+    COUNTING_SETS,
     SETS,
     Settings,
     base_chains,
@@ -25,7 +26,7 @@ from netproxy.backends.nftables.names import allowed_sources, parse_class_chain
 from netproxy.backends.nftables.sources import LENGTHS, source_chain
 from netproxy.core.plan import ServicePlan
 from netproxy.model.ip import IPAddress, pack_address
-from netproxy.model.names import ServiceKey
+from netproxy.model.names import ServiceKey, ServicePortName
 from netproxy.nft.diff import data_first, diff_rulesets, put_chain
 from netproxy.nft.elements import pack_index
 from netproxy.nft.expr import Rule, address_bytes
@@ -86,7 +87,7 @@ class Program:
             port = f"{plan.name.port}/{plan.name.protocol}"
             old = before.get(port)
             number = self._number(old) if can_remember(plan) else None
-            after[port] = compile_plan(plan, old, number)
+            after[port] = compile_plan(plan, old, number, counts=self.settings.counts)
         if after == before:
             return
         self._give_back_numbers(before, after)
@@ -214,6 +215,8 @@ class Program:
         chains = {name: self._class_chain(name) for name in used}
         chains |= base_chains(self.settings, self._asked)
         sets = {n: s for n, s in SETS.items() if n not in LENGTHS or LENGTHS[n] in self._asked}
+        if not self.settings.counts:
+            sets = {n: s for n, s in sets.items() if n not in COUNTING_SETS}
         elements: dict[str, Elements] = {name: {} for name in sets}
         return Ruleset(self.settings.family, names.TABLE, chains, sets, elements)
 
@@ -242,6 +245,14 @@ class Program:
             parsed = parse_class_chain(name)
             if parsed is not None:
                 yield from class_chain(parsed, self.settings).rules
+
+    def counted(self) -> Iterator[tuple[str, bytes, ServicePortName]]:
+        """(set, key, service port) of every element that counts connections."""
+        for ports in self._fragments.values():
+            for fragment in ports.values():
+                for name, key in fragment.shared:
+                    if name in COUNTING_SETS:
+                        yield name, key, fragment.owner
 
     def owners(self) -> dict[bytes, str]:
         """Packed frontend, ClusterIP or ticket → the service port that has it; for comments."""

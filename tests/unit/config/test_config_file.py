@@ -173,7 +173,7 @@ def test_everything_that_can_be_said(file: Callable[[str], str]) -> None:
         False,
         True,
     )
-    assert settings.service_counters
+    assert proxy.service_counters
     assert proxy.iptables_variant == "nft"
 
 
