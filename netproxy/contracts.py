@@ -66,6 +66,14 @@ class Iptables(Protocol):
         """
         ...
 
+    def read_counts(self) -> dict[str, int]:
+        """How many packets each rule of table nat has matched; rules without their chains.
+
+        Raises:
+            DataplaneError: they could not be read.
+        """
+        ...
+
     def restore(self, change: Restore) -> None:
         """Carry a change out, one table after the other, each all at once.
 

@@ -20,6 +20,22 @@ Tables = dict[str, TableText]
 """Table → what is in it; a table that is not there was never used."""
 
 
+def read_counts(text: str) -> dict[str, int]:
+    r"""The packets that each rule has matched, from ``iptables-save -c``, by the rule's own text.
+
+    Example:
+        >>> read_counts("*nat\n:A - [0:0]\n[7:420] -A A -d 10.0.0.1/32 -j B\nCOMMIT\n")
+        {'-d 10.0.0.1/32 -j B': 7}
+    """
+    counts: dict[str, int] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            count, _, rule = line.split(" ", 2)
+            rule = rule.partition(" ")[2]
+            counts[rule] = counts.get(rule, 0) + int(count[1 : count.index(":")])
+    return counts
+
+
 def read_tables(text: str) -> Tables:
     r"""Take the output of iptables-save apart; counters must not be in it.
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from netproxy.errors import DataplaneError, UnsupportedError
 from netproxy.ipt.change import Restore
-from netproxy.ipt.text import Tables, read_tables
+from netproxy.ipt.text import Tables, read_counts, read_tables
 from netproxy.kernel.addresses import has_family
 from netproxy.kernel.iptables_drift import DriftGuard, LegacyDrift, NftDrift
 from netproxy.model.ip import Family
@@ -85,6 +85,11 @@ class IptablesTables:
     def read(self) -> Tables:
         """See the contract."""
         return read_tables(run_program([self._save], (), "read", "all tables"))
+
+    def read_counts(self) -> dict[str, int]:
+        """See the contract."""
+        command = [self._save, "--counters", "--table", "nat"]
+        return read_counts(run_program(command, (), "read", "counters of table nat"))
 
     def restore(self, change: Restore) -> None:
         """See the contract."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netproxy.core.config import ProxyConfig
+from netproxy.core.config import ProxyConfig, ProxyMode
 from netproxy.dataplanes import Dataplanes, in_kernel
 from netproxy.kernel.addresses import read_addresses
 from netproxy.model.events import Delete, Listed, Upsert
@@ -24,6 +24,11 @@ CLUSTER_IP, OTHER_IP = "172.30.0.41", "172.30.0.42"
 WEB = ServicePortName("default", "web", "", "TCP")
 TALK = ServicePortName("default", "talk", "", "UDP")
 CONFIG = ProxyConfig("node-1", node_ips=(IPAddress(NODE_IP),), service_counters=True)
+CONFIGS = {
+    "nftables": CONFIG,
+    "legacy": CONFIG._replace(mode=ProxyMode.IPTABLES, iptables_variant="legacy"),
+    "nft": CONFIG._replace(mode=ProxyMode.IPTABLES, iptables_variant="nft"),
+}
 
 
 def manifest(name: str, address: str, *pods: str, protocol: str = "TCP", **more: str) -> str:
@@ -49,13 +54,16 @@ ports: [{{port: {PORT}, protocol: {protocol}}}]
 class Node:
     """A proxy that counts, in a world with pods."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, config: ProxyConfig = CONFIG) -> None:
         self._world = world
+        self._config = config
         self.start()
 
     def start(self) -> None:
-        self.kernel: Dataplanes = self._world.node.call(lambda: in_kernel(CONFIG))
-        self.proxier = Proxier(CONFIG, self.kernel.by_family, read_addresses, self.kernel.flows)
+        self.kernel: Dataplanes = self._world.node.call(lambda: in_kernel(self._config))
+        self.proxier = Proxier(
+            self._config, self.kernel.by_family, read_addresses, self.kernel.flows
+        )
 
     def put(self, *manifests: str) -> int:
         """Program them; returns how much there was to change."""
@@ -90,9 +98,9 @@ def world() -> Iterator[World]:
         yield one
 
 
-@pytest.fixture
-def one(world: World) -> Iterator[Node]:
-    node = Node(world)
+@pytest.fixture(params=list(CONFIGS))
+def one(world: World, request: pytest.FixtureRequest) -> Iterator[Node]:
+    node = Node(world, CONFIGS[request.param])
     yield node
     node.kernel.close()
 
@@ -130,6 +138,7 @@ def test_a_conversation_over_udp_is_one(one: Node, world: World) -> None:
 def test_changes_do_not_touch_what_was_counted(one: Node) -> None:
     one.put(manifest("web", CLUSTER_IP, *PODS))
     one.connect(CLUSTER_IP, times=3)
+    assert one.counts() == {WEB: 3}
     for pods in (PODS[:1], (), PODS):
         one.put(manifest("web", CLUSTER_IP, *pods))
     one.connect(CLUSTER_IP)

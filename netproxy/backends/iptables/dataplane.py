@@ -31,6 +31,7 @@ class IptablesDataplane:
         self._drop_invalid = drop_invalid
         self.program = Program(Settings(tables.family, drop_invalid=drop_invalid), fill_in)
         self.is_in_step = False
+        self._counts = False
 
     @property
     def family(self) -> Family:
@@ -41,6 +42,7 @@ class IptablesDataplane:
         return self.program.endpoints
 
     def configure(self, config: ProxyConfig, seen: Surroundings) -> None:
+        self._counts = config.service_counters
         settings = settings_for(config, seen, drop_invalid=self._drop_invalid)
         settings = settings._replace(is_large=self.program.settings.is_large)
         if settings != self.program.settings:
@@ -76,7 +78,12 @@ class IptablesDataplane:
         return False  # nothing is left for later
 
     def read_counts(self) -> dict[CountKey, int]:
-        return {}
+        if not self._counts:
+            return {}
+        counts = self._tables.read_counts()
+        return {
+            (owner, rule.encode()): counts.get(rule, 0) for owner, rule in self.program.counted()
+        }
 
     def owners(self) -> dict[bytes, str]:
         return {}  # every rule has its own comment

@@ -7,7 +7,7 @@ changed in it, so a table in which nothing changed is not written at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from netproxy.backends.iptables import names
@@ -16,7 +16,7 @@ from netproxy.backends.iptables.dispatch import dispatch
 from netproxy.backends.iptables.layout import LARGE, FillIn, Settings, base_rules
 from netproxy.core.plan import ServicePlan
 from netproxy.ipt.change import TableChange
-from netproxy.model.names import ServiceKey
+from netproxy.model.names import ServiceKey, ServicePortName
 
 _List = tuple[str, str]
 """(table, chain) of a list that all services share."""
@@ -111,6 +111,14 @@ class Program:
             chains |= self._chains
         self.rules[table] = sum(rules.count("\n") for rules in chains.values())
         return chains
+
+    def counted(self) -> Iterator[tuple[ServicePortName, str]]:
+        """The rules that each service port's connections pass, once each."""
+        for service in self._services.values():
+            for plan, fragment in zip(service.plans, service.fragments, strict=True):
+                for table, _, rule in fragment.entries:
+                    if table == names.NAT:
+                        yield plan.name, rule
 
     def keep(self, rules: dict[_List, list[str]]) -> None:
         """Leave these rules in the shared lists, whosever they are; no longer any others."""
