@@ -15,7 +15,8 @@ from netproxy.model.ip import Family, IPAddress
 from netproxy.model.names import ServiceKey
 
 if TYPE_CHECKING:
-    from netproxy.health.server import HealthServer, Visitors
+    from netproxy.health.server import HealthServer
+    from netproxy.web import Visitors
 
 _ALL = {Family.IPV4: IPAddress("0.0.0.0"), Family.IPV6: IPAddress("::")}  # noqa: S104 - as asked
 
@@ -106,7 +107,8 @@ class HealthPorts:
         return [health.service for health in new]
 
     def _make_server(self, health: ServiceHealth) -> HealthServer:
-        from netproxy.health.server import HealthServer, Visitors
+        from netproxy.health.server import HealthServer
+        from netproxy.web import Visitors
 
         if self._visitors is None:
             self._visitors = Visitors()
