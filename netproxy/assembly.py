@@ -24,7 +24,7 @@ from netproxy.kernel.addresses import AddressListener, read_addresses
 from netproxy.kubernetes.contract import ClientSettings
 from netproxy.log import EventLogger
 from netproxy.metrics.proxy import ProxyMetrics
-from netproxy.proxier import FamilySync, Proxier
+from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
 from netproxy.service_manager import ServiceManager
 from netproxy.sync import Periods
@@ -59,7 +59,7 @@ class NodeProxy:
         self._paths = tuple(paths)
         self._tell = tell
         self._manager = ServiceManager()
-        self._metrics = ProxyMetrics(settings.proxy.mode, settings.proxy.families)
+        self._metrics = ProxyMetrics()
 
     async def run(self, changes: AsyncIterator[Change]) -> None:
         """Work until told to stop.
@@ -146,11 +146,8 @@ class NodeProxy:
         except NetproxyError as error:
             log.error("configuration not taken", error=error.message, hint=error.hint)
             return
-        mode_before = self._settings.proxy.mode
         self._configuration, self._settings = configuration, settings
         log.info("configuration changed", mode=settings.proxy.mode.value)
-        if settings.proxy.mode is not mode_before:
-            self._metrics.count_for(settings.proxy.mode)
         daemon.replace(engine)
 
     def _open_engine(self, settings: Settings) -> Engine:
@@ -162,13 +159,7 @@ class NodeProxy:
         )
         if self._tell is not None:
             return _paper_engine(settings.proxy, source, periods, self._tell)
-        return _kernel_engine(
-            settings.proxy,
-            source,
-            periods,
-            take_over=settings.take_over,
-            observe=self._metrics.family_synced,
-        )
+        return _kernel_engine(settings.proxy, source, periods, take_over=settings.take_over)
 
 
 def prepare_host(settings: Settings) -> None:
@@ -232,12 +223,7 @@ async def _watch_kubernetes(settings: Settings) -> AsyncGenerator[Batch, None]:
 
 
 def _kernel_engine(
-    config: ProxyConfig,
-    source: Source,
-    periods: Periods,
-    *,
-    take_over: bool,
-    observe: Callable[[FamilySync], None],
+    config: ProxyConfig, source: Source, periods: Periods, *, take_over: bool
 ) -> Engine:
     """One that programs the kernel. Nothing is written before its first sync.
 
@@ -250,13 +236,14 @@ def _kernel_engine(
         ears = stack.enter_context(closing(AddressListener()))
         kernel = stack.enter_context(in_kernel(config, listen=True, take_over=take_over, tell=tell))
         return Engine(
-            Proxier(config, kernel.by_family, read_addresses, kernel.flows, observe),
+            Proxier(config, kernel.by_family, read_addresses, kernel.flows),
             source,
             periods,
             drift=kernel.drift,
             addresses=ears,
             settle=kernel.settle,
             close=stack.pop_all().close,
+            mode=config.mode,
         )
     raise AssertionError  # nothing above swallows exceptions
 
@@ -270,7 +257,7 @@ def _paper_engine(config: ProxyConfig, source: Source, periods: Periods, tell: T
 
     paper = on_paper(config, tell=tell_with_owners)
     proxier = Proxier(config, paper.by_family, read_addresses, paper.flows)
-    return Engine(proxier, source, periods)
+    return Engine(proxier, source, periods, mode=config.mode)
 
 
 def _trace(change: Preview) -> None:

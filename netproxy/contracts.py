@@ -25,6 +25,16 @@ class Table(Protocol):
         """The IP family of the table."""
         ...
 
+    @property
+    def batches_sent(self) -> int:
+        """Batches that were carried out. Only what one commit adds means anything."""
+        ...
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of those batches."""
+        ...
+
     def commit(self, transaction: Transaction) -> None:
         """Carry a transaction out, all of it or nothing.
 
@@ -56,6 +66,16 @@ class Iptables(Protocol):
     @property
     def family(self) -> Family:
         """The IP family of the tables."""
+        ...
+
+    @property
+    def batches_sent(self) -> int:
+        """Changes that were carried out. Only what one of them adds means anything."""
+        ...
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of text of those changes."""
         ...
 
     def read(self) -> Tables:
@@ -131,6 +151,9 @@ class FamilyReport(NamedTuple):
     elements_deleted: int
     rule_counts: tuple[RuleCount, ...] = ()
     """In iptables mode."""
+    batches: int = 0
+    """Each takes effect all at once: of netlink messages, or inputs of iptables-restore."""
+    sent_bytes: int = 0
 
 
 CountKey = tuple[ServicePortName, bytes]
@@ -208,8 +231,8 @@ class Dataplane(Protocol):
         """
         ...
 
-    def tidy(self) -> bool:
-        """Delete what earlier syncs left unused; True when there was something.
+    def tidy(self) -> FamilyReport:
+        """Delete what earlier syncs left unused.
 
         Raises:
             DataplaneError: the kernel refused; the next sync compares everything.

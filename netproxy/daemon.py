@@ -13,19 +13,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from netproxy.contracts import DriftSensor
+from netproxy.core.config import ProxyMode
 from netproxy.core.health import HealthNews
 from netproxy.errors import ConfigError, DataplaneError, NetproxyError, UnsupportedError
-from netproxy.health.freshness import Freshness
 from netproxy.health.ports import HealthPorts, ListenTrouble
+from netproxy.health.state import HealthState
 from netproxy.inbox import Inbox
 from netproxy.journal import Journal, log, log_crash
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event, Listed, Reset
-from netproxy.proxier import SyncReport
+from netproxy.model.ip import Family
+from netproxy.observer import Observer
+from netproxy.proxier import FamilySync, SyncReport
 from netproxy.sync import (
     BACKOFF_START_S,
     Clock,
@@ -56,36 +59,14 @@ class Batch(Protocol):
         ...
 
 
-class Observer(Protocol):
-    """Counts what happens. Called in the loop, and never waits."""
-
-    def queued(self, events: Sequence[Event], triggers: Sequence[float], waiting: int) -> None:
-        """A source has told of changes; so many events wait for a sync now."""
-        ...
-
-    def sync_started(self) -> None:
-        """A sync takes along all that waits."""
-        ...
-
-    def synced(self, report: SyncReport, *, is_repair: bool) -> None:
-        """It has worked."""
-        ...
-
-    def sync_failed(self) -> None:
-        """It has not, at least in one family."""
-        ...
-
-    def tidy_failed(self) -> None:
-        """What is unused could not be deleted."""
-        ...
-
-    def reloading(self) -> None:
-        """Everything is read again, by another configuration or the same one."""
-        ...
-
-
 class Proxy(Protocol):
     """What the daemon needs of a ``Proxier``."""
+
+    @property
+    def families(self) -> Collection[Family]: ...
+
+    @property
+    def is_node_eligible(self) -> bool: ...
 
     def apply_events(self, events: Iterable[Event]) -> None: ...
 
@@ -94,6 +75,8 @@ class Proxy(Protocol):
     def look_again(self) -> None: ...
 
     def sync(self) -> SyncReport: ...
+
+    def take_family_syncs(self) -> Sequence[FamilySync]: ...
 
     def take_health_news(self) -> Iterable[HealthNews]: ...
 
@@ -135,6 +118,8 @@ class Engine(NamedTuple):
     in words. Tried again after every sync until it works."""
     close: Callable[[], None] = lambda: None
     """Gives back what it holds open. The rules stay."""
+    mode: ProxyMode | None = None
+    """How it proxies; None where nobody asks."""
 
 
 class Daemon:
@@ -143,6 +128,7 @@ class Daemon:
     Args:
         engine: What to begin with.
         answers_health_checks: Open the Services' healthCheckNodePorts.
+        health: Is kept up to date, for whoever asks how the proxy is.
         observers: Count what happens.
         report: Hears that such a port cannot be opened, and that it can after all.
         clock: Time; tests bring their own.
@@ -153,18 +139,19 @@ class Daemon:
         engine: Engine,
         *,
         answers_health_checks: bool = False,
+        health: HealthState | None = None,
         observers: Sequence[Observer] = (),
         report: Callable[[ListenTrouble], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
-        self._observers = list(observers)
-        self._report = report
         self._next_engine: Engine | None = None
         self._clock = clock or LoopClock()
         self._schedule = SyncSchedule(engine.periods)
         self._runner = SyncRunner(self._schedule, self._act, self._clock)
-        self._freshness = Freshness(2 * engine.periods.retry_limit_s)
+        self._health = health or HealthState(self._clock.now)
+        self._observers = tuple(observers)
+        self._report = report
         self._health_ports = (
             HealthPorts(self._is_healthy, self._hear_of_port) if answers_health_checks else None
         )
@@ -218,13 +205,11 @@ class Daemon:
     async def _take_next_engine(self) -> None:
         if self._next_engine is None:
             return
-        for observer in self._observers:
-            observer.reloading()
+        self._observe(lambda observer: observer.reloading())
         await self._stop_engine()
         self._engine, self._next_engine = self._next_engine, None
         self._schedule = SyncSchedule(self._engine.periods)
         self._runner.follow(self._schedule)
-        self._freshness = Freshness(2 * self._engine.periods.retry_limit_s)
         self._inbox = Inbox()
         self._is_settled = self._is_listed = False
         self._has_to_look = self._has_heard_drift = False
@@ -232,6 +217,9 @@ class Daemon:
 
     def _start_engine(self, *, is_restart: bool) -> None:
         loop = asyncio.get_running_loop()
+        families = self._engine.proxy.families
+        self._health.begin(families, 2 * self._engine.periods.retry_limit_s)
+        self._observe(lambda observer: observer.began(self._engine.mode, families))
         self._is_deaf = False
         self._listen()
         if self._engine.addresses is not None:
@@ -259,8 +247,7 @@ class Daemon:
     def reload(self) -> None:
         """Read the source from the beginning, and compare everything with the kernel."""
         log.info("reloading")
-        for observer in self._observers:
-            observer.reloading()
+        self._observe(lambda observer: observer.reloading())
         if self._source_task is None or not self._engine.source.can_restart:
             self._runner.request_full()
             return
@@ -273,14 +260,12 @@ class Daemon:
         failures = 0
         while True:
             if is_restart:
-                self._inbox.put((Reset(),))
+                self._put((Reset(),), ())
             try:
                 async for batch in self._engine.source.watch():
                     failures = 0
                     self._journal.found(batch.diagnostics)
-                    self._take(batch.events)
-                    for observer in self._observers:
-                        observer.queued(batch.events, batch.trigger_times, len(self._inbox))
+                    self._take(batch.events, batch.trigger_times)
                 return  # it had no more to say, as standard input
             except (ConfigError, UnsupportedError) as error:
                 self._end(error)
@@ -294,8 +279,13 @@ class Daemon:
             wait_s = min(2.0**failures * BACKOFF_START_S, self._engine.periods.retry_limit_s)
             await self._clock.wait(asyncio.Event(), self._clock.now() + wait_s)
 
-    def _take(self, events: Sequence[Event]) -> None:
+    def _put(self, events: Sequence[Event], trigger_times: Sequence[float]) -> None:
         self._inbox.put(events)
+        waiting = self._inbox.waiting
+        self._observe(lambda observer: observer.queued(events, trigger_times, waiting))
+
+    def _take(self, events: Sequence[Event], trigger_times: Sequence[float]) -> None:
+        self._put(events, trigger_times)
         if any(isinstance(event, Listed) for event in events):
             self._runner.allow()
             if self._is_listed:
@@ -303,7 +293,8 @@ class Daemon:
                 self._runner.request_full()
             self._is_listed = True
         if events:
-            self._freshness.queued(self._clock.now())
+            if self._is_listed:  # before that nobody expects a sync
+                self._health.queued()
             self._runner.request()
 
     def _listen(self) -> None:
@@ -357,47 +348,64 @@ class Daemon:
         try:
             if step is not Step.TIDY:
                 return await self._take_sync(is_full=step is Step.FULL)
-            if await asyncio.to_thread(self._engine.proxy.tidy):
-                log.debug("unused chains deleted")
-            return Outcome(ok=True)
+            return await self._tidy()
         except NetproxyError as error:
             self._journal.failed(error)
-            if step is Step.TIDY:
-                for observer in self._observers:
-                    observer.tidy_failed()
         except BrokenPipeError as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001 - the outermost loop: the next sync may work
+            self._observe(lambda observer: observer.sync_crashed())
             log_crash("sync crashed", error)
         return Outcome(ok=False)
+
+    async def _tidy(self) -> Outcome:
+        try:
+            if await asyncio.to_thread(self._engine.proxy.tidy):
+                log.debug("unused chains deleted")
+        finally:
+            syncs = self._engine.proxy.take_family_syncs()
+            self._observe(lambda observer: observer.families_synced(syncs, is_repair=False))
+        return Outcome(ok=True)
 
     async def _take_sync(self, *, is_full: bool) -> Outcome:
         is_repair = self._has_heard_drift and is_full
         if is_repair:
             self._has_heard_drift = False
         events = self._inbox.take()
-        self._freshness.started(self._clock.now())
-        for observer in self._observers:
-            observer.sync_started()
+        self._health.sync_started()
+        self._observe(lambda observer: observer.sync_started())
         is_ok = False
         try:
             report = await asyncio.to_thread(self._sync, events, is_full=is_full)
             is_ok = True
         finally:
-            self._freshness.finished(ok=is_ok)
-            if not is_ok:
-                for observer in self._observers:
-                    observer.sync_failed()
             # Also after a failure: one family may have been synced.
+            self._note_sync(is_repair=is_repair)
             self._follow_health()
+            if not is_ok:
+                self._has_heard_drift |= is_repair
+                self._observe(lambda observer: observer.sync_failed())
         self._journal.synced(report, is_repair=is_repair, failures=self._schedule.failures)
-        for observer in self._observers:
-            observer.synced(report, is_repair=is_repair)
+        self._observe(lambda observer: observer.synced(report, is_repair=is_repair))
         self._follow_flows(report)
         self._hear()  # it may have been deaf meanwhile
         if report.is_complete:
             await self._settle_down()
         return Outcome(ok=True, full=report.full)
+
+    def _note_sync(self, *, is_repair: bool) -> None:
+        proxy = self._engine.proxy
+        syncs = proxy.take_family_syncs()
+        self._health.is_node_eligible = proxy.is_node_eligible
+        self._health.sync_ended({each.family for each in syncs if each.refusal is None})
+        self._observe(lambda observer: observer.families_synced(syncs, is_repair=is_repair))
+
+    def _observe(self, what: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            try:
+                what(observer)
+            except Exception as error:  # noqa: BLE001 - rules matter more than who counts them
+                log_crash("observer crashed", error)
 
     def _follow_health(self) -> None:
         if self._health_ports is None:
@@ -413,7 +421,7 @@ class Daemon:
         self._report(trouble)
 
     def _is_healthy(self) -> bool:
-        return self._freshness.is_healthy(self._clock.now())
+        return self._health.is_healthy
 
     async def _settle_down(self) -> None:
         """Our rules are in place: do what had to wait for that."""

@@ -219,6 +219,14 @@ class _ToldTable:
     def family(self) -> Family:
         return self._table.family
 
+    @property
+    def batches_sent(self) -> int:
+        return self._table.batches_sent
+
+    @property
+    def bytes_sent(self) -> int:
+        return self._table.bytes_sent
+
     def commit(self, transaction: Transaction) -> None:
         self._tell(transaction)
         self._table.commit(transaction)

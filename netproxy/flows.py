@@ -66,6 +66,8 @@ class FlowKeeper:
         self._books = {family: FlowBook(family) for family in families if flows is not None}
         self._clock = clock
         self._allowance = Allowance()
+        self.took_s = 0.0
+        """How long the last ``forget`` looked; 0: there was nothing to look for, or no time."""
 
     def note(
         self, service: Service, slices: Collection[EndpointSlice], lost: Collection[FrontendKey]
@@ -90,6 +92,7 @@ class FlowKeeper:
         Raises:
             DataplaneError: the kernel refused; the next call tries again.
         """
+        self.took_s = 0.0
         book = self._books.get(family)
         sweep = book.take(nodeport_addresses, is_complete=is_complete) if book else None
         if book is None or self._flows is None or sweep is None:
@@ -105,4 +108,6 @@ class FlowKeeper:
             book.put_back(sweep)
             raise
         finally:
-            self._allowance.spend(started, self._clock())
+            ended = self._clock()
+            self.took_s = ended - started
+            self._allowance.spend(started, ended)

@@ -6,6 +6,7 @@ The inbox never fills up: it holds at most one event for each object between two
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from netproxy.model.events import Delete, Event, Listed, ObjectKey, Reset, Upsert, key_of
@@ -18,6 +19,8 @@ class Inbox:
         self._closed: list[Event] = []
         """Up to the last mark, and including it."""
         self._open: dict[ObjectKey, Event] = {}
+        self.waiting: Counter[str] = Counter()
+        """How many changes of objects there are, by kind."""
 
     def __len__(self) -> int:
         return len(self._closed) + len(self._open)
@@ -27,9 +30,9 @@ class Inbox:
         for event in events:
             match event:
                 case Upsert(object=obj):
-                    self._open[key_of(obj)] = event
+                    self._note(key_of(obj), event)
                 case Delete(key=key):
-                    self._open[key] = event
+                    self._note(key, event)
                 case Reset() | Listed():
                     self._closed += self._open.values()
                     self._closed.append(event)
@@ -39,4 +42,10 @@ class Inbox:
         """Everything that waits; nothing waits afterwards."""
         events = [*self._closed, *self._open.values()]
         self._closed, self._open = [], {}
+        self.waiting = Counter()
         return events
+
+    def _note(self, key: ObjectKey, event: Event) -> None:
+        if key not in self._open:
+            self.waiting[key[0]] += 1
+        self._open[key] = event

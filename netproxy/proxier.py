@@ -6,15 +6,16 @@ Services to look at again, and what to do when the kernel refuses.
 
 from __future__ import annotations
 
+import enum
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from netproxy.collector import collector_paused
 from netproxy.contracts import Dataplane, FamilyReport, Flows, Preview
 from netproxy.core.config import ProxyConfig
 from netproxy.core.counts import ConnectionTotals
-from netproxy.core.gaps import GapCounter, LocalGaps
+from netproxy.core.gaps import NO_GAPS, GapCounter, LocalGaps
 from netproxy.core.health import HealthBook, HealthNews, service_health
 from netproxy.core.resolve import Locality, resolve_service
 from netproxy.core.rivals import rival_diagnostics
@@ -59,30 +60,35 @@ class SyncReport(NamedTuple):
         return any(report.operations for report in self.families)
 
 
-class _Done(NamedTuple):
-    """What a sync did in one family."""
+class SyncKind(enum.Enum):
+    """What a sync was about."""
 
-    report: FamilyReport
-    forgotten_flows: int = 0
-    flows_wait_s: float = 0.0
-    flow_trouble: DataplaneError | None = None
+    FULL = "full"
+    """Everything was compared with the kernel."""
+    PARTIAL = "partial"
+    """What had changed was written."""
+    TIDY = "tidy"
+    """What nobody used any more was deleted."""
 
 
 class FamilySync(NamedTuple):
-    """How one sync went in one family; for whoever counts."""
+    """How one sync went in one family."""
 
     family: Family
-    is_full: bool
-    """Everything was compared with the kernel."""
+    kind: SyncKind
     seconds: float
-    """For its rules, without what both families share."""
-    report: FamilyReport | None
+    """Until the kernel had the rules, from the first look at the objects."""
+    report: FamilyReport | None = None
     """None: the kernel refused."""
-    without_local: LocalGaps
+    refusal: DataplaneError | None = None
+    without_local: LocalGaps = NO_GAPS
     """Service ports whose connections are dropped for want of an endpoint on this node."""
     forgotten_flows: int = 0
+    """As in ``SyncReport``; so are the following two."""
+    flow_trouble: DataplaneError | None = None
+    flows_wait_s: float = 0.0
     flow_seconds: float = 0.0
-    """For looking after connections of UDP."""
+    """Time of looking for such connections; 0: there was no need."""
 
 
 AddressReader = Callable[[Family], Addresses]
@@ -101,7 +107,6 @@ class Proxier:
         dataplanes: Carry plans out, per family; a family without one is not proxied.
         read_addresses: Tells this host's addresses; asked again at every full sync.
         flows: The kernel's connections, from which stale ones of UDP are removed; None: they stay.
-        observe: Hears how each sync went in each family, worked or not.
     """
 
     def __init__(
@@ -110,10 +115,8 @@ class Proxier:
         dataplanes: Mapping[Family, Dataplane],
         read_addresses: AddressReader = no_addresses,
         flows: Flows | None = None,
-        observe: Callable[[FamilySync], None] = lambda _: None,
     ) -> None:
         self._config = config
-        self._observe = observe
         self._dataplanes = dict(dataplanes)
         self._read_addresses = read_addresses
         self._store = Store(config.node_name)
@@ -127,6 +130,8 @@ class Proxier:
             family: ConnectionTotals() for family in self._dataplanes
         }
         self._gaps = {family: GapCounter() for family in self._dataplanes}
+        self._family_syncs: list[FamilySync] = []
+        """Those that nobody has asked about."""
         self._flows = FlowKeeper(flows, self._dataplanes)
         self._has_to_look = False
         """This host's addresses may have changed."""
@@ -181,73 +186,65 @@ class Proxier:
         self._untold += self._recompile()
         full = not self._is_in_step
         compile_s = time.perf_counter() - started
-        reports = []
-        forgotten = 0
-        refusal: DataplaneError | None = None
-        flow_trouble: DataplaneError | None = None
-        flows_wait_s = 0.0
-        for family in self._dataplanes:
-            # The families are independent: trouble in one must not make the other wait.
-            outcome = self._sync_family(family)
-            if isinstance(outcome, DataplaneError):
-                refusal = refusal or outcome
-                continue
-            reports.append(outcome.report)
-            flow_trouble = outcome.flow_trouble or flow_trouble
-            forgotten += outcome.forgotten_flows
-            flows_wait_s = max(flows_wait_s, outcome.flows_wait_s)
+        # The families are independent: trouble in one must not make the other wait.
+        syncs = [self._sync_family(family, compile_s) for family in self._dataplanes]
+        self._family_syncs = syncs
         self._has_synced = True
-        if refusal is not None:
-            raise refusal
+        for each in syncs:
+            if each.refusal is not None:
+                raise each.refusal
         diagnostics, self._untold = tuple(self._untold), []
         elapsed = time.perf_counter() - started
         return SyncReport(
             full=full,
-            families=tuple(reports),
+            families=tuple(each.report for each in syncs if each.report is not None),
             services=len(self._store.services),
             endpoints=sum(each.endpoints for each in self._dataplanes.values()),
             compile_ms=compile_s * 1000,
             kernel_ms=(elapsed - compile_s) * 1000,
             is_complete=self._store.is_complete,
             diagnostics=diagnostics,
-            forgotten_flows=forgotten,
-            flow_trouble=flow_trouble,
-            flows_wait_s=flows_wait_s,
+            forgotten_flows=sum(each.forgotten_flows for each in syncs),
+            flow_trouble=next((s.flow_trouble for s in syncs if s.flow_trouble is not None), None),
+            flows_wait_s=max((each.flows_wait_s for each in syncs), default=0.0),
         )
 
-    def _sync_family(self, family: Family) -> _Done | DataplaneError:
+    def _sync_family(self, family: Family, compile_s: float) -> FamilySync:
         dataplane = self._dataplanes[family]
-        is_full = not dataplane.is_in_step
+        kind = SyncKind.PARTIAL if dataplane.is_in_step else SyncKind.FULL
+        gaps = self._gaps[family].gaps
         started = time.perf_counter()
         try:
             report = dataplane.sync(prune=self._store.is_complete)
         except DataplaneError as error:
-            took_s = time.perf_counter() - started
-            self._observe(FamilySync(family, is_full, took_s, None, self._gaps[family].gaps))
-            return error
+            took_s = compile_s + time.perf_counter() - started
+            return FamilySync(family, kind, took_s, refusal=error, without_local=gaps)
         synced = time.perf_counter()
         self._health[family].settle(self._surroundings[family].nodeport_ips)
         accepting = accepting_addresses(self._surroundings[family], self._addresses[family])
-        done = _Done(report)
+        done = FamilySync(family, kind, compile_s + synced - started, report, without_local=gaps)
         try:
-            forgotten, wait_s = self._flows.forget(
-                family, accepting, is_complete=self._store.is_complete
-            )
-            done = _Done(report, forgotten, wait_s)
+            is_complete = self._store.is_complete
+            forgotten, wait_s = self._flows.forget(family, accepting, is_complete=is_complete)
+            done = done._replace(forgotten_flows=forgotten, flows_wait_s=wait_s)
         except DataplaneError as error:
-            done = _Done(report, flow_trouble=error)
-        self._observe(
-            FamilySync(
-                family,
-                is_full,
-                synced - started,
-                report,
-                self._gaps[family].gaps,
-                done.forgotten_flows,
-                time.perf_counter() - synced,
-            )
-        )
-        return done
+            done = done._replace(flow_trouble=error)
+        return done._replace(flow_seconds=self._flows.took_s)
+
+    @property
+    def families(self) -> Collection[Family]:
+        """Those that are proxied."""
+        return self._dataplanes.keys()
+
+    @property
+    def is_node_eligible(self) -> bool:
+        """False when our Node is gone, or about to go: load balancers should turn away."""
+        return self._store.is_node_eligible
+
+    def take_family_syncs(self) -> list[FamilySync]:
+        """How the last ``sync`` or ``tidy`` went, in each family, also when it failed."""
+        syncs, self._family_syncs = self._family_syncs, []
+        return syncs
 
     def take_health_news(self) -> list[HealthNews]:
         """What load balancers are to hear that they were not told yet.
@@ -291,8 +288,24 @@ class Proxier:
         Raises:
             DataplaneError: the kernel refused; the next sync compares everything.
         """
-        in_step = [each for each in self._dataplanes.values() if each.is_in_step]
-        return sum(each.tidy() for each in in_step) > 0
+        syncs = []
+        for family, dataplane in self._dataplanes.items():
+            if not dataplane.is_in_step:
+                continue
+            started = time.perf_counter()
+            report, refusal = None, None
+            try:
+                report = dataplane.tidy()
+            except DataplaneError as error:
+                refusal = error
+            took_s = time.perf_counter() - started
+            gaps = self._gaps[family].gaps
+            syncs.append(FamilySync(family, SyncKind.TIDY, took_s, report, refusal, gaps))
+        self._family_syncs = syncs
+        for each in syncs:
+            if each.refusal is not None:
+                raise each.refusal
+        return any(each.report is not None and each.report.operations for each in syncs)
 
     def _look_around(self, family: Family) -> Surroundings:
         self._addresses[family] = self._read_addresses(family)

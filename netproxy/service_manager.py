@@ -9,10 +9,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from netproxy.log import EventLogger
-from netproxy.model.events import Event
+from netproxy.observer import Observer
 from netproxy.proxier import SyncReport
 
 STUCK_S = 300.0
@@ -21,7 +21,7 @@ STUCK_S = 300.0
 log = EventLogger(__name__)
 
 
-class ServiceManager:
+class ServiceManager(Observer):
     """Watches the daemon as one of its observers, and passes on what systemd wants to know.
 
     Args:
@@ -63,11 +63,8 @@ class ServiceManager:
         microseconds = int(self._clock() * 1e6)
         self._tell("RELOADING=1", f"MONOTONIC_USEC={microseconds}")
 
-    def queued(self, events: Sequence[Event], triggers: Sequence[float], waiting: int) -> None:
-        """See :class:`netproxy.daemon.Observer`."""
-
     def sync_started(self) -> None:
-        """See :class:`netproxy.daemon.Observer`."""
+        """See :class:`netproxy.observer.Observer`."""
         self._working_since = self._clock()
 
     def synced(self, report: SyncReport, *, is_repair: bool) -> None:  # noqa: ARG002 - an Observer
@@ -81,12 +78,9 @@ class ServiceManager:
             self._tell(status)
 
     def sync_failed(self) -> None:
-        """See :class:`netproxy.daemon.Observer`."""
+        """See :class:`netproxy.observer.Observer`."""
         self._working_since = None
         self._tell("STATUS=the last sync failed; the log says why")
-
-    def tidy_failed(self) -> None:
-        """See :class:`netproxy.daemon.Observer`."""
 
     def _tell(self, *lines: str) -> None:
         if self._address is None:

@@ -19,6 +19,9 @@ class LocalGaps(NamedTuple):
     external: int = 0
 
 
+NO_GAPS = LocalGaps()
+
+
 class GapCounter:
     """Counts in one family; what a change costs does not depend on how many there are."""
 
@@ -30,10 +33,10 @@ class GapCounter:
     def note(self, key: ServiceKey, plans: Sequence[ServicePlan]) -> None:
         """The plans of a Service, instead of its former ones; none: it is gone."""
         now = count_gaps(plans)
-        before = self._of.get(key, _NONE)
+        before = self._of.get(key, NO_GAPS)
         if now == before:
             return
-        if now == _NONE:
+        if now == NO_GAPS:
             del self._of[key]
         else:
             self._of[key] = now
@@ -43,7 +46,6 @@ class GapCounter:
         )
 
 
-_NONE = LocalGaps()
 _DROP = Action.DROP
 
 
@@ -55,4 +57,4 @@ def count_gaps(plans: Sequence[ServicePlan]) -> LocalGaps:
         if dropping:
             external += True in dropping
             internal += False in dropping
-    return LocalGaps(internal, external) if internal or external else _NONE
+    return LocalGaps(internal, external) if internal or external else NO_GAPS

@@ -32,6 +32,7 @@ class Store:
         self._claims = FrontendClaims()
         self.node: Node | None = None
         """Our own Node object, if the source has it."""
+        self._has_had_node = False
         self._service_cidrs: dict[str, ServiceCIDR] = {}
         self._dirty: set[ServiceKey] = set()
         self._surroundings_changed = False
@@ -69,6 +70,11 @@ class Store:
         """Whether something changed that every Service depends on, such as our Node."""
         changed, self._surroundings_changed = self._surroundings_changed, False
         return changed
+
+    @property
+    def is_node_eligible(self) -> bool:
+        """False when our Node is leaving, or gone; a source that never had one says nothing."""
+        return not self._has_had_node if self.node is None else not self.node.is_leaving
 
     @property
     def has_changes(self) -> bool:
@@ -110,6 +116,7 @@ class Store:
             case Node(name=name) if name == self._node_name:
                 self._surroundings_changed |= obj != self.node
                 self.node = obj
+                self._has_had_node = True
             case ServiceCIDR(name=name):
                 self._surroundings_changed |= obj != self._service_cidrs.get(name)
                 self._service_cidrs[name] = obj

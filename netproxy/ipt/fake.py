@@ -34,6 +34,7 @@ class FakeIptables:
             for table, chains in _BUILT_IN.items()
         }
         self.changes: list[Restore] = []
+        self.batches_sent = self.bytes_sent = 0
 
     @property
     def family(self) -> Family:
@@ -49,6 +50,7 @@ class FakeIptables:
 
     def restore(self, change: Restore) -> None:
         assert change.family is self._family
+        self.batches_sent += 1
         if self._tell is not None:
             self._tell(change)
         else:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from netproxy.errors import DataplaneError, UnsupportedError
@@ -77,6 +77,7 @@ class IptablesTables:
         self._guard = guard
         self._save = variant.program(family, "save")
         self._restore = variant.program(family, "restore")
+        self.batches_sent = self.bytes_sent = 0
 
     @property
     def family(self) -> Family:
@@ -103,11 +104,21 @@ class IptablesTables:
     def _write(self, change: Restore) -> None:
         command = [self._restore, "-w", str(_LOCK_WAIT_S), "--noflush"]
         tables = " and ".join([f"table {t.name}" for t in change.tables])
+        sent = 0
+
+        def counted() -> Iterator[str]:
+            nonlocal sent
+            for piece in self._render(change):
+                sent += len(piece)  # nothing in it is beyond ASCII
+                yield piece
+
         try:
-            run_program(command, self._render(change), "restore", tables)
+            run_program(command, counted(), "restore", tables)
         except DataplaneError as error:
             error.hint = error.hint or _line_of(self._render(change), error.message)
             raise
+        self.batches_sent += 1
+        self.bytes_sent += sent
 
 
 def run_program(command: list[str], stdin: Iterable[str], operation: str, subject: str) -> str:

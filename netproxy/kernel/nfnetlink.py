@@ -57,6 +57,8 @@ class NfnetlinkSocket:
         self._sequence = 0
         self.batches_sent = 0
         """Successful commits; each adds one to the rule set's generation."""
+        self.bytes_sent = 0
+        """Of successful commits."""
         self.is_privileged = self._enlarge_buffers()
 
     @property
@@ -115,6 +117,7 @@ class NfnetlinkSocket:
             number, sequence, detail = refusal
             raise _refused(number, detail, transaction, messages, sequence - first - 1)
         self.batches_sent += 1
+        self.bytes_sent += len(batch)
 
     def dump(self, kind: int, family: Family, body: bytes = b"") -> Iterator[bytes]:
         """Every message of a dump, from its nfgenmsg on.

@@ -47,6 +47,14 @@ class KernelTable:
     def family(self) -> Family:
         return self._family
 
+    @property
+    def batches_sent(self) -> int:
+        return self._netlink.batches_sent
+
+    @property
+    def bytes_sent(self) -> int:
+        return self._netlink.bytes_sent
+
     def commit(self, transaction: Transaction) -> None:
         """See :class:`netproxy.contracts.Table`."""
         if self._listener is None or transaction.size() <= _LOUD:

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 
@@ -18,8 +18,9 @@ from netproxy import __version__
 from netproxy.errors import ConfigError, SourceError
 from netproxy.kubernetes import trouble
 from netproxy.kubernetes.access import Cluster, Secret
-from netproxy.kubernetes.contract import Answer, Query
+from netproxy.kubernetes.contract import Answer, ObserveRequest, Query
 from netproxy.kubernetes.credentials import Credentials, Proof
+from netproxy.kubernetes.host_platform import platform_name
 from netproxy.kubernetes.lines import LineSplitter, LineTooLongError
 from netproxy.kubernetes.throttle import TokenBucket
 from netproxy.kubernetes.tls import TlsContexts
@@ -38,8 +39,6 @@ _PROBES = (
 )
 """A peer that is gone without a word is noticed after 45 s, as kube-proxy does by pings of HTTP/2;
 a quiet watch would not notice for minutes."""
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-"""Kubernetes' names of what the kernel calls machines, where they differ."""
 
 
 class Clock(NamedTuple):
@@ -121,6 +120,7 @@ class HttpClient:
         proxy: The URL of the proxy between; None: there is none.
         bucket: How often to ask.
         clock: Time.
+        observe: Is told of each request.
     """
 
     def __init__(
@@ -132,6 +132,7 @@ class HttpClient:
         proxy: Secret | None,
         bucket: TokenBucket,
         clock: Clock,
+        observe: ObserveRequest | None = None,
     ) -> None:
         self._cluster = cluster
         self._credentials = credentials
@@ -139,6 +140,8 @@ class HttpClient:
         self._proxy = proxy
         self._bucket = bucket
         self._clock = clock
+        self._observe = observe
+        self._host = urlsplit(cluster.server).netloc.rpartition("@")[2]
         self._has_tls = cluster.server.startswith("https:")
         self._session: aiohttp.ClientSession | None = None
 
@@ -196,6 +199,18 @@ class HttpClient:
             raise SourceError(error.message, hint=error.hint) from error
 
     async def _send(self, call: _Call, shown: _Shown) -> aiohttp.ClientResponse:
+        started = self._clock.monotonic()
+        status = None
+        try:
+            response = await self._send_unseen(call, shown)
+            status = response.status
+            return response
+        finally:
+            if self._observe is not None:
+                took_s = self._clock.monotonic() - started
+                self._observe(call.method, self._host, status, took_s)
+
+    async def _send_unseen(self, call: _Call, shown: _Shown) -> aiohttp.ClientResponse:
         authorization = shown.proof.authorization
         headers = list(call.headers)
         if authorization is not None:
@@ -247,8 +262,7 @@ def _probe(response: aiohttp.ClientResponse) -> None:
 
 def user_agent() -> str:
     """How audit logs of the API server name us."""
-    machine = os.uname().machine
-    return f"netproxy/{__version__} (linux/{_ARCHITECTURES.get(machine, machine)}) kubernetes"
+    return f"netproxy/{__version__} ({platform_name()}) kubernetes"
 
 
 def _cause(error: BaseException) -> BaseException:

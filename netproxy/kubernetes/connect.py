@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from netproxy.kubernetes.access import Access, Cluster, User
-from netproxy.kubernetes.contract import ApiClient, ClientSettings
+from netproxy.kubernetes.contract import ApiClient, ClientSettings, ObserveRequest
 from netproxy.kubernetes.in_cluster import SERVICE_ACCOUNT, in_cluster
 from netproxy.kubernetes.kubeconfig import read_kubeconfig
 from netproxy.kubernetes.kubeconfig_cluster import server_url
@@ -52,6 +52,7 @@ def open_client(
     *,
     environ: Mapping[str, str] = os.environ,
     service_account: Path = SERVICE_ACCOUNT,
+    observe: ObserveRequest | None = None,
 ) -> ApiClient:
     """A client for these settings. Nothing is sent yet, and no plugin is run.
 
@@ -59,6 +60,7 @@ def open_client(
         settings: Which API server, as whom.
         environ: Says where a pod's API server is, and which proxy is between; for plugins.
         service_account: The directory in which a pod has its token.
+        observe: Is told of each request.
 
     Raises:
         ConfigError: the settings, or the files that they name, can never work: with file, field
@@ -85,4 +87,5 @@ def open_client(
         proxy=cluster.proxy_url or proxy_of(cluster.server, environ),
         bucket=TokenBucket(settings.qps, settings.burst),
         clock=clock,
+        observe=observe,
     )

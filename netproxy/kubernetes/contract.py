@@ -97,6 +97,21 @@ class ApiClient(Protocol):
         ...
 
 
+class ObserveRequest(Protocol):
+    """Is told of each request, to count it."""
+
+    def __call__(self, method: str, host: str, status: int | None, seconds: float) -> None:
+        """The head of an answer came, or never will.
+
+        Args:
+            method: Such as GET.
+            host: The server's, with its port if it was named.
+            status: The HTTP status; None: there was no answer.
+            seconds: From the request to then.
+        """
+        ...
+
+
 class OpenClient(Protocol):
     """What ``connect.open_client`` is; a test may have another."""
 

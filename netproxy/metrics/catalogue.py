@@ -1,4 +1,4 @@
-"""Every metric: its name, kind, labels and buckets.
+"""Every metric of a proxy: its name, kind, labels and buckets.
 
 Source: kube-proxy 1.36, pkg/proxy/metrics, whose dashboards and alerts go by these names. Left out
 are those of kernel objects that netproxy does not make: iptables_ct_state_invalid_dropped_… and
@@ -7,189 +7,221 @@ iptables_localhost_nodeports_accepted_packets_total count by nfacct, go_* by Go'
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Sequence
 
-from netproxy.core.config import ProxyMode
+from netproxy.metrics.registry import Counter, Figures, Gauge
 
-_SECONDS = tuple(0.001 * 2**n for n in range(15))
-_PROGRAMMING = (
+DURATIONS = tuple(0.001 * 2**n for n in range(15))
+"""Bounds for everything that is done on this node, in seconds."""
+PROGRAMMING = (
     *(0.25, 0.5),
     *(float(n) for n in range(1, 60)),
     *(float(n) for n in range(60, 120, 5)),
     *(float(n) for n in range(120, 301, 30)),
 )
-_FAMILY = ("ip_family",)
+REQUESTS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Source: Kubernetes 1.36, component-base, rest_client_request_duration_seconds."""
+FAMILY = ("ip_family",)
 
 
-class Catalogue:
-    """One of each, in a registry of its own.
+class SyncFigures:
+    """What syncs do, as kube-proxy counts it in every mode."""
 
-    Args:
-        mode: Some exist in one mode only.
-    """
-
-    def __init__(self, mode: ProxyMode) -> None:
-        self.registry = CollectorRegistry(auto_describe=True)
-        self._make_syncs()
-        self._make_changes()
-        self._make_conntrack()
-        self._make_failures(mode)
-        self._make_serving()
-        self._make_own()
-
-    def _make_syncs(self) -> None:
-        self.sync = self._histogram(
-            "sync_proxy_rules_duration_seconds", "Time of a sync of one IP family.", _FAMILY
+    def __init__(self, to: Figures) -> None:
+        self.seconds = to.histogram(
+            "kubeproxy_sync_proxy_rules_duration_seconds",
+            "Time of a sync, until the kernel had the rules of one family or refused them.",
+            FAMILY,
+            DURATIONS,
         )
-        self.sync_full = self._histogram(
-            "sync_full_proxy_rules_duration_seconds",
-            "Time of a sync that compared everything with the kernel.",
-            _FAMILY,
+        self.full_seconds = to.histogram(
+            "kubeproxy_sync_full_proxy_rules_duration_seconds",
+            "Time of those syncs that compared everything with the kernel.",
+            FAMILY,
+            DURATIONS,
         )
-        self.sync_partial = self._histogram(
-            "sync_partial_proxy_rules_duration_seconds",
-            "Time of a sync of what had changed.",
-            _FAMILY,
+        self.partial_seconds = to.histogram(
+            "kubeproxy_sync_partial_proxy_rules_duration_seconds",
+            "Time of those syncs that wrote what had changed.",
+            FAMILY,
+            DURATIONS,
         )
-        self.last_sync = self._gauge(
-            "sync_proxy_rules_last_timestamp_seconds", "When a sync last worked.", _FAMILY
+        self.last_worked = to.gauge(
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+            "When a sync last worked, in seconds since 1970.",
+            FAMILY,
         )
-        self.last_queued = self._gauge(
-            "sync_proxy_rules_last_queued_timestamp_seconds",
-            "When a sync was last asked for.",
-            _FAMILY,
+        self.last_queued = to.gauge(
+            "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+            "When a sync was last asked for by changed objects, in seconds since 1970.",
+            FAMILY,
         )
-        self.programming = self._histogram(
-            "network_programming_duration_seconds",
-            "From the change that endpoints tell of to the rules that follow it.",
-            _FAMILY,
-            _PROGRAMMING,
+        self.programming = to.histogram(
+            "kubeproxy_network_programming_duration_seconds",
+            "From the change that made somebody write an EndpointSlice to the rules that follow.",
+            FAMILY,
+            PROGRAMMING,
         )
-        self.no_local_endpoints = self._gauge(
-            "sync_proxy_rules_no_local_endpoints_total",
-            "Service ports of policy Local whose connections are dropped on this node.",
-            ("ip_family", "traffic_policy"),
+        self.no_local_endpoints = to.gauge(
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+            "Service ports of policy Local that have endpoints, but none on this node.",
+            ("traffic_policy", *FAMILY),
         )
-
-    def _make_changes(self) -> None:
-        for kind in ("endpoint", "service"):
-            pending = self._gauge(
-                f"sync_proxy_rules_{kind}_changes_pending",
-                f"Changes of {kind}s that no sync has taken along yet.",
-            )
-            total = self._counter(
-                f"sync_proxy_rules_{kind}_changes_total", f"Changes of {kind}s that were heard of."
-            )
-            setattr(self, f"{kind}_changes", (pending, total))
-
-    service_changes: tuple[Gauge, Counter]
-    endpoint_changes: tuple[Gauge, Counter]
-
-    def _make_conntrack(self) -> None:
-        self.conntrack = self._histogram(
-            "conntrack_reconciler_sync_duration_seconds",
-            "Time of looking for connections of UDP that lead astray.",
-            _FAMILY,
+        self.flow_seconds = to.histogram(
+            "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+            "Time of looking for connections of UDP that lead to endpoints that are gone.",
+            FAMILY,
+            DURATIONS,
         )
-        self.conntrack_deleted = self._counter(
-            "conntrack_reconciler_deleted_entries_total",
+        self.flows_deleted = to.counter(
+            "kubeproxy_conntrack_reconciler_deleted_entries_total",
             "Connections of UDP that were forgotten.",
-            _FAMILY,
+            FAMILY,
         )
 
-    def _make_failures(self, mode: ProxyMode) -> None:
-        self.partial_failures: Counter | None = None
-        self.cleanup_failures: Counter | None = None
-        self.rules: tuple[Gauge, Gauge] | None = None
-        if mode is ProxyMode.NFTABLES:
-            self.failures = self._counter(
-                "sync_proxy_rules_nftables_sync_failures_total",
-                "Syncs that the kernel refused.",
-                _FAMILY,
+
+class ChangeFigures:
+    """What sources tell, as kube-proxy counts it."""
+
+    def __init__(self, to: Figures) -> None:
+        self.pending: dict[str, Gauge] = {}
+        """Kind of object → changes of it that wait."""
+        self.total: dict[str, Counter] = {}
+        for kind, word in (("EndpointSlice", "endpoint"), ("Service", "service")):
+            self.pending[kind] = to.gauge(
+                f"kubeproxy_sync_proxy_rules_{word}_changes_pending",
+                f"{kind}s that changed since the last sync began.",
             )
-            self.cleanup_failures = self._counter(
-                "sync_proxy_rules_nftables_cleanup_failures_total",
-                "Deletions of unused chains that the kernel refused.",
-                _FAMILY,
+            self.total[kind] = to.counter(
+                f"kubeproxy_sync_proxy_rules_{word}_changes_total",
+                f"Changes of {kind}s that were heard of.",
             )
-            return
-        self.failures = self._counter(
-            "sync_proxy_rules_iptables_restore_failures_total",
-            "Syncs that iptables-restore refused.",
-            _FAMILY,
+
+
+class NftablesFigures:
+    """What kube-proxy counts in nftables mode only."""
+
+    def __init__(self, to: Figures) -> None:
+        self.failures = to.counter(
+            "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+            "Syncs that the kernel refused.",
+            FAMILY,
         )
-        self.partial_failures = self._counter(
-            "sync_proxy_rules_iptables_partial_restore_failures_total",
+        self.cleanup_failures = to.counter(
+            "kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total",
+            "Deletions of unused chains that the kernel refused.",
+            FAMILY,
+        )
+
+
+class IptablesFigures:
+    """What kube-proxy counts in iptables mode only."""
+
+    def __init__(self, to: Figures) -> None:
+        self.failures = to.counter(
+            "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+            "Syncs that the iptables programs refused.",
+            FAMILY,
+        )
+        self.partial_failures = to.counter(
+            "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
             "Those of them that wrote only what had changed.",
-            _FAMILY,
+            FAMILY,
         )
-        labels = ("table", "ip_family")
-        self.rules = (
-            self._gauge("sync_proxy_rules_iptables_total", "Rules of ours.", labels),
-            self._gauge(
-                "sync_proxy_rules_iptables_last", "Rules that the last sync wrote.", labels
-            ),
+        self.rules = to.gauge(
+            "kubeproxy_sync_proxy_rules_iptables_total",
+            "Rules of ours in a table.",
+            ("table", *FAMILY),
+        )
+        self.rules_written = to.gauge(
+            "kubeproxy_sync_proxy_rules_iptables_last",
+            "Rules that the last sync wrote to a table.",
+            ("table", *FAMILY),
         )
 
-    def _make_serving(self) -> None:
+
+class OwnFigures:
+    """What netproxy counts besides."""
+
+    def __init__(self, to: Figures) -> None:
+        self.repairs = to.counter(
+            "netproxy_drift_repairs_total",
+            "Repairs of our rules after another program had changed them.",
+            FAMILY,
+        )
+        self.batches = to.counter(
+            "netproxy_kernel_batches_total",
+            "Batches that the kernel took: of netlink messages, or inputs of iptables-restore.",
+            FAMILY,
+        )
+        self.bytes = to.counter(
+            "netproxy_kernel_sent_bytes_total", "Bytes of those batches.", FAMILY
+        )
+        self.operations = to.counter(
+            "netproxy_kernel_operations_total",
+            "Tables, chains, rules, sets and elements in those batches.",
+            FAMILY,
+        )
+        self.failures = to.counter(
+            "netproxy_sync_failures_total",
+            "Syncs that the kernel refused, by its error and by what they were about.",
+            (*FAMILY, "kind", "reason"),
+        )
+        self.crashes = to.counter(
+            "netproxy_sync_crashes_total", "Syncs that met a bug of netproxy."
+        )
+        self.events = to.counter(
+            "netproxy_events_total", "Changes of objects that were heard of.", ("kind",)
+        )
+        self.waiting = to.gauge(
+            "netproxy_events_waiting", "Objects that changed since the last sync began.", ("kind",)
+        )
+        self.relists = to.counter(
+            "netproxy_relists_total", "How often a source began again from the beginning."
+        )
+        self.services = to.gauge("netproxy_services", "Services that are proxied.")
+        self.endpoints = to.gauge(
+            "netproxy_endpoints", "Endpoints of all service ports, in all families."
+        )
+        self.last_comparison = to.gauge(
+            "netproxy_last_full_comparison_timestamp_seconds",
+            "When everything was last compared with the kernel, in seconds since 1970.",
+            FAMILY,
+        )
+
+
+class HttpFigures:
+    """What is asked over HTTP, of us and by us."""
+
+    def __init__(self, to: Figures) -> None:
         self.answers = {
-            "healthz": self._counter("proxy_healthz_total", "Answers of /healthz.", ("code",)),
-            "livez": self._counter("proxy_livez_total", "Answers of /livez.", ("code",)),
+            "/healthz": to.counter(
+                "kubeproxy_proxy_healthz_total", "Answers of /healthz.", ("code",)
+            ),
+            "/livez": to.counter("kubeproxy_proxy_livez_total", "Answers of /livez.", ("code",)),
+            "/readyz": to.counter("netproxy_readyz_total", "Answers of /readyz.", ("code",)),
         }
-        self.answers["readyz"] = self._counter(
-            "readyz_total", "Answers of /readyz.", ("code",), prefix="netproxy_"
+        self.requests = to.counter(
+            "rest_client_requests_total",
+            "Requests to the API server, by status, or <error> where there was no answer.",
+            ("code", "host", "method"),
+        )
+        self.request_seconds = to.histogram(
+            "rest_client_request_duration_seconds",
+            "From a request to the head of the API server's answer.",
+            ("host", "verb"),
+            REQUESTS,
         )
 
-    def _make_own(self) -> None:
-        own = "netproxy_"
-        self.repairs = self._counter(
-            "drift_repairs_total", "Repairs after others had changed our rules.", prefix=own
-        )
-        self.commits = self._counter(
-            "commits_total", "Changes sent to the kernel.", _FAMILY, prefix=own
-        )
-        self.operations = self._counter(
-            "operations_total",
-            "Tables, chains, rules, sets and elements that were sent.",
-            _FAMILY,
-            prefix=own,
-        )
-        self.elements = self._counter(
-            "elements_total",
-            "Elements or rules added and deleted.",
-            ("ip_family", "change"),
-            prefix=own,
-        )
-        self.waiting = self._gauge(
-            "events_waiting", "Events that no sync has taken along yet.", prefix=own
-        )
-        self.services = self._gauge("services", "Services that are proxied.", prefix=own)
-        self.endpoints = self._gauge("endpoints", "Endpoints of all service ports.", prefix=own)
-        self.last_comparison = self._gauge(
-            "last_full_comparison_timestamp_seconds",
-            "When everything was last compared with the kernel.",
-            _FAMILY,
-            prefix=own,
-        )
-        self.events_dropped = self._gauge(
-            "api_events_dropped", "Events for the API that were given up.", prefix=own
-        )
 
-    def _histogram(
-        self,
-        name: str,
-        text: str,
-        labels: tuple[str, ...] = (),
-        buckets: tuple[float, ...] = _SECONDS,
-    ) -> Histogram:
-        return Histogram(f"kubeproxy_{name}", text, labels, buckets=buckets, registry=self.registry)
+class CheckFigures:
+    """Of /metrics/slis: what was answered to those who asked about health."""
 
-    def _gauge(
-        self, name: str, text: str, labels: tuple[str, ...] = (), prefix: str = "kubeproxy_"
-    ) -> Gauge:
-        return Gauge(prefix + name, text, labels, registry=self.registry)
-
-    def _counter(
-        self, name: str, text: str, labels: tuple[str, ...] = (), prefix: str = "kubeproxy_"
-    ) -> Counter:
-        return Counter(prefix + name, text, labels, registry=self.registry)
+    def __init__(self, to: Figures) -> None:
+        labels: Sequence[str] = ("name", "type")
+        self.is_well = to.gauge(
+            "kubernetes_healthcheck", "1 if the last answer to this question was good.", labels
+        )
+        self.answers = to.counter(
+            "kubernetes_healthchecks_total", "Answers, by status.", (*labels, "status")
+        )

@@ -61,6 +61,7 @@ class FakeTable:
         self._packets: dict[tuple[str, bytes], int] = {}
         self.commits: list[Transaction] = []
         """Every transaction that was carried out, in order."""
+        self.batches_sent = self.bytes_sent = 0
 
     @property
     def family(self) -> Family:
@@ -116,6 +117,7 @@ class FakeTable:
         self._packets = {
             place: count for place, count in self._packets.items() if place not in work.deleted
         }
+        self.batches_sent += 1
         self.commits.append(transaction)
 
 

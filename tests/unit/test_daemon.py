@@ -7,19 +7,29 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import NamedTuple
 
 import pytest
 
 from netproxy.contracts import FamilyReport
+from netproxy.core.config import ProxyMode
 from netproxy.core.health import HealthNews
 from netproxy.daemon import Daemon, Engine, Source
 from netproxy.errors import ConfigError, DataplaneError, SourceError
 from netproxy.model.diagnostic import Diagnostic, Severity
 from netproxy.model.events import Delete, Event, Listed, Reset
 from netproxy.model.ip import Family
-from netproxy.proxier import SyncReport
+from netproxy.observer import Observer
+from netproxy.proxier import FamilySync, SyncKind, SyncReport
 from netproxy.sync import Periods
 
 QUICK = Periods(min_s=0.0, retry_limit_s=0.001, full_s=3600, tidy_s=3600)
@@ -51,6 +61,10 @@ class FakeProxy:
         self.health_news: list[HealthNews] = []
         self.flow_trouble: DataplaneError | None = None
         self.flows_wait_s = 0.0
+        self.syncs: list[FamilySync] = []
+
+    families = (Family.IPV4,)
+    is_node_eligible = True
 
     def apply_events(self, events: Iterable[Event]) -> None:
         self.events += events
@@ -66,8 +80,12 @@ class FakeProxy:
         assert self.loop is not None
         self.loop.call_soon_threadsafe(self.when_synced, self.calls.count("sync"))
         if self.troubles:
-            raise self.troubles.pop(0)
+            trouble = self.troubles.pop(0)
+            if isinstance(trouble, DataplaneError):
+                self.syncs = [FamilySync(Family.IPV4, SyncKind.PARTIAL, 0.002, refusal=trouble)]
+            raise trouble
         family = FamilyReport(Family.IPV4, self.operations, 2, 1)
+        self.syncs = [FamilySync(Family.IPV4, SyncKind.PARTIAL, 0.002, family)]
         return SyncReport(
             False,
             (family,),
@@ -79,6 +97,10 @@ class FakeProxy:
             flow_trouble=self.flow_trouble,
             flows_wait_s=self.flows_wait_s,
         )
+
+    def take_family_syncs(self) -> list[FamilySync]:
+        syncs, self.syncs = self.syncs, []
+        return syncs
 
     def take_health_news(self) -> list[HealthNews]:
         self.calls.append("health")
@@ -415,14 +437,19 @@ def test_another_configuration_does_not_sync_before_its_source_said_everything()
     assert (first.calls, second.calls) == (["sync"], [])
 
 
-class Counting:
+class Counting(Observer):
     """An observer that remembers what it was told."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def queued(self, events: Sequence[Event], triggers: Sequence[float], waiting: int) -> None:
-        self.heard.append(f"queued {len(events)}, {list(triggers)}, {waiting} wait")
+    def began(self, mode: ProxyMode | None, families: Collection[Family]) -> None:
+        self.heard.append(f"began {mode} {[family.label for family in families]}")
+
+    def queued(
+        self, events: Sequence[Event], triggers: Sequence[float], waiting: Mapping[str, int]
+    ) -> None:
+        self.heard.append(f"queued {len(events)}, {list(triggers)}, {dict(waiting)} wait")
 
     def sync_started(self) -> None:
         self.heard.append("started")
@@ -433,8 +460,12 @@ class Counting:
     def sync_failed(self) -> None:
         self.heard.append("failed")
 
-    def tidy_failed(self) -> None:
-        self.heard.append("tidy failed")
+    def sync_crashed(self) -> None:
+        self.heard.append("crashed")
+
+    def families_synced(self, syncs: Sequence[FamilySync], *, is_repair: bool) -> None:
+        words = ["refused" if each.refusal else each.kind.value for each in syncs]
+        self.heard.append(f"{words}, repair {is_repair}")
 
     def reloading(self) -> None:
         self.heard.append("reloading")
@@ -453,9 +484,62 @@ def test_observers_hear_of_everything_in_its_order() -> None:
 
     asyncio.run(run())
     assert counting.heard == [
-        "queued 2, [5.0], 2 wait",
+        "began None ['IPv4']",
+        "queued 2, [5.0], {'Service': 1} wait",
         "started",
+        "['refused'], repair False",
         "failed",
         "started",
+        "['partial'], repair False",
         "synced 1, repair False",
+    ]
+
+
+def test_a_bug_is_counted_as_such_and_an_observer_with_one_is_survived(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Observer):
+        def sync_started(self) -> None:
+            raise KeyError("nobody")
+
+    proxy, counting = FakeProxy(), Counting()
+    proxy.troubles = [ValueError("a bug")]
+
+    async def run() -> None:
+        proxy.loop = asyncio.get_running_loop()
+        daemon = Daemon(Engine(proxy, says(LISTED), QUICK), observers=[Broken(), counting])
+        proxy.when_synced = lambda count: daemon.stop() if count == 2 else None
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+    assert counting.heard[3:5] == ["[], repair False", "failed"]
+    assert "crashed" in counting.heard
+    assert proxy.calls.count("sync") == 2
+    assert "observer crashed" in [record.getMessage() for record in caplog.records]
+
+
+def test_a_repair_that_failed_is_still_one_when_it_works() -> None:
+    proxy, ear, counting = FakeProxy(), Ear(), Counting()
+
+    async def run() -> None:
+        proxy.loop = asyncio.get_running_loop()
+        engine = Engine(proxy, says(LISTED), QUICK, drift=ear)
+        daemon = Daemon(engine, observers=[counting])
+
+        def when_synced(count: int) -> None:
+            if count == 1:
+                proxy.troubles = [REFUSED]
+                ear.there.send(b"x")
+            elif count == 3:
+                daemon.stop()
+
+        proxy.when_synced = when_synced
+        await within_seconds(daemon.run())
+
+    asyncio.run(run())
+    ear.close()
+    assert [word for word in counting.heard if "repair True" in word] == [
+        "['refused'], repair True",
+        "['partial'], repair True",
+        "synced 1, repair True",
     ]

@@ -60,6 +60,7 @@ class IptablesDataplane:
         except DataplaneError:
             self.is_in_step = False
             raise
+        batches, sent_bytes = self._tables.batches_sent, self._tables.bytes_sent
         self._restore(change)
         written = {table.name: table.rules() for table in change.tables}
         counts = [
@@ -67,15 +68,21 @@ class IptablesDataplane:
             for table, total in self.program.rules.items()
         ]
         return FamilyReport(
-            self.family, change.size(), change.added(), change.deleted(), tuple(counts)
+            self.family,
+            change.size(),
+            change.added(),
+            change.deleted(),
+            tuple(counts),
+            self._tables.batches_sent - batches,
+            self._tables.bytes_sent - sent_bytes,
         )
 
     def preview(self, *, against_kernel: bool, prune: bool) -> Restore:
         self.is_in_step = False
         return compare(self.program, self._tables.read() if against_kernel else {}, prune=prune)
 
-    def tidy(self) -> bool:
-        return False  # nothing is left for later
+    def tidy(self) -> FamilyReport:
+        return FamilyReport(self.family, 0, 0, 0)  # nothing is left for later
 
     def read_counts(self) -> dict[CountKey, int]:
         if not self._counts:

@@ -59,14 +59,10 @@ class NftablesDataplane:
 
     def sync(self, *, prune: bool) -> FamilyReport:
         try:
-            transaction = self._transaction(prune=prune)
-            self._commit(transaction)
+            return self._commit(self._transaction(prune=prune))
         except DataplaneError:
             self.is_in_step = False
             raise
-        return FamilyReport(
-            self.family, transaction.size(), transaction.added(), transaction.deleted()
-        )
 
     def preview(self, *, against_kernel: bool, prune: bool) -> Transaction:
         self.is_in_step = False
@@ -76,10 +72,8 @@ class NftablesDataplane:
         self.program.adopt_placement(actual)
         return self.program.compare(actual, prune=prune)
 
-    def tidy(self) -> bool:
-        transaction = self.program.take_unused_chains()
-        self._commit(transaction)
-        return bool(transaction)
+    def tidy(self) -> FamilyReport:
+        return self._commit(self.program.take_unused_chains())
 
     def read_counts(self) -> dict[CountKey, int]:
         if not self.program.settings.counts:
@@ -100,12 +94,21 @@ class NftablesDataplane:
             self.program.adopt_placement(actual)
         return self.program.compare(actual, prune=prune)
 
-    def _commit(self, transaction: Transaction) -> None:
+    def _commit(self, transaction: Transaction) -> FamilyReport:
+        batches, sent_bytes = self._table.batches_sent, self._table.bytes_sent
         # Known again only after the kernel has said yes.
         self.is_in_step = False
         if transaction:
             self._table.commit(transaction)
         self.is_in_step = self._has_adopted = True
+        return FamilyReport(
+            self.family,
+            transaction.size(),
+            transaction.added(),
+            transaction.deleted(),
+            batches=self._table.batches_sent - batches,
+            sent_bytes=self._table.bytes_sent - sent_bytes,
+        )
 
     def _read(self) -> Ruleset:
         return self._table.read(self.program.vocabulary, SETS)
