@@ -368,7 +368,8 @@ class Daemon:
         return Outcome(ok=True)
 
     async def _take_sync(self, *, is_full: bool) -> Outcome:
-        is_repair = self._has_heard_drift and is_full
+        # What follows a failure compares everything, too.
+        is_repair = self._has_heard_drift and (is_full or self._schedule.failures > 0)
         if is_repair:
             self._has_heard_drift = False
         events = self._inbox.take()

@@ -135,12 +135,15 @@ class ProxyMetrics(Observer):
         self._own.crashes.inc()
 
     def answered(self, path: str, status: int) -> None:
-        """Somebody asked about health, and got this HTTP status."""
-        kind = path.removeprefix("/").partition("/")[0]
-        if path in self._http.answers:
-            self._http.answers[path].labels(str(status)).inc()
-        name = "proxy" if path in self._http.answers else "ping"
-        is_well = status == 200
+        """Somebody asked ``/healthz``, ``/livez`` or ``/readyz``, and got this HTTP status."""
+        self._http.answers[path].labels(str(status)).inc()
+        self._note_check("proxy", path.removeprefix("/"), is_well=status == 200)
+
+    def pinged(self) -> None:
+        """Somebody asked whether we answer at all."""
+        self._note_check("ping", "healthz", is_well=True)
+
+    def _note_check(self, name: str, kind: str, *, is_well: bool) -> None:
         self._checks.is_well.labels(name, kind).set(is_well)
         self._checks.answers.labels(name, kind, "success" if is_well else "error").inc()
 

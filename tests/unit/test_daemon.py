@@ -6,178 +6,29 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
 )
-from typing import NamedTuple
 
 import pytest
 
-from netproxy.contracts import FamilyReport
-from netproxy.core.config import ProxyMode
-from netproxy.core.health import HealthNews
 from netproxy.daemon import Daemon, Engine, Source
 from netproxy.errors import ConfigError, DataplaneError, SourceError
 from netproxy.model.diagnostic import Diagnostic, Severity
-from netproxy.model.events import Delete, Event, Listed, Reset
-from netproxy.model.ip import Family
-from netproxy.observer import Observer
-from netproxy.proxier import FamilySync, SyncKind, SyncReport
-from netproxy.sync import Periods
-
-QUICK = Periods(min_s=0.0, retry_limit_s=0.001, full_s=3600, tidy_s=3600)
-GONE = Delete(("Service", "default", "web"))
-REFUSED = DataplaneError(operation="add chain", subject="ip netproxy", errno=1, hint="run as root")
-RIVAL = Diagnostic(Severity.WARNING, "Service default/web", "spec.ports[0]", "is taken")
-
-
-class Batch(NamedTuple):
-    events: tuple[Event, ...] = ()
-    diagnostics: tuple[Diagnostic, ...] = ()
-    trigger_times: tuple[float, ...] = ()
-
-
-LISTED = Batch((GONE, Listed()))
-
-
-class FakeProxy:
-    """Remembers what it was asked to do."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.events: list[Event] = []
-        self.troubles: list[Exception] = []
-        self.diagnostics: tuple[Diagnostic, ...] = ()
-        self.operations = 3
-        self.when_synced: Callable[[int], None] = lambda _: None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.health_news: list[HealthNews] = []
-        self.flow_trouble: DataplaneError | None = None
-        self.flows_wait_s = 0.0
-        self.syncs: list[FamilySync] = []
-
-    families = (Family.IPV4,)
-    is_node_eligible = True
-
-    def apply_events(self, events: Iterable[Event]) -> None:
-        self.events += events
-
-    def look_again(self) -> None:
-        self.calls.append("look again")
-
-    def request_full(self) -> None:
-        self.calls.append("full")
-
-    def sync(self) -> SyncReport:
-        self.calls.append("sync")
-        assert self.loop is not None
-        self.loop.call_soon_threadsafe(self.when_synced, self.calls.count("sync"))
-        if self.troubles:
-            trouble = self.troubles.pop(0)
-            if isinstance(trouble, DataplaneError):
-                self.syncs = [FamilySync(Family.IPV4, SyncKind.PARTIAL, 0.002, refusal=trouble)]
-            raise trouble
-        family = FamilyReport(Family.IPV4, self.operations, 2, 1)
-        self.syncs = [FamilySync(Family.IPV4, SyncKind.PARTIAL, 0.002, family)]
-        return SyncReport(
-            False,
-            (family,),
-            1,
-            2,
-            0.5,
-            1.5,
-            self.diagnostics,
-            flow_trouble=self.flow_trouble,
-            flows_wait_s=self.flows_wait_s,
-        )
-
-    def take_family_syncs(self) -> list[FamilySync]:
-        syncs, self.syncs = self.syncs, []
-        return syncs
-
-    def take_health_news(self) -> list[HealthNews]:
-        self.calls.append("health")
-        news, self.health_news = self.health_news, []
-        return news
-
-    def tidy(self) -> bool:
-        self.calls.append("tidy")
-        return True
-
-
-class Ear:
-    """A drift that hears what a test says into a socket."""
-
-    def __init__(self) -> None:
-        self.here, self.there = socket.socketpair()
-        self.here.setblocking(False)
-        self.trouble: Exception | None = None
-
-    def fileno(self) -> int:
-        return self.here.fileno()
-
-    def drain(self) -> bool:
-        if self.trouble is not None:
-            raise self.trouble
-        try:
-            return bool(self.here.recv(100))
-        except BlockingIOError:
-            return False
-
-    def close(self) -> None:
-        self.here.close()
-        self.there.close()
-
-
-def says(*batches: Batch | Exception) -> Source:
-    """A source that says this, the same at each start, and then waits."""
-
-    async def watch() -> AsyncGenerator[Batch, None]:
-        for batch in batches:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
-        await asyncio.Event().wait()
-
-    return Source(watch)
-
-
-def play(
-    proxy: FakeProxy,
-    source: Source,
-    *,
-    syncs: int = 1,
-    periods: Periods = QUICK,
-    drift: Ear | None = None,
-    when_synced: Callable[[Daemon, int], None] = lambda _, __: None,
-) -> None:
-    """Run a daemon until it has synced so many times."""
-
-    async def run() -> None:
-        daemon = Daemon(Engine(proxy, source, periods, drift=drift))
-        proxy.loop = asyncio.get_running_loop()
-
-        def synced(count: int) -> None:
-            when_synced(daemon, count)
-            if count >= syncs:
-                daemon.stop()
-
-        proxy.when_synced = synced
-        await within_seconds(daemon.run())
-
-    asyncio.run(run())
-
-
-async def within_seconds(awaitable: Awaitable[None]) -> None:
-    async with asyncio.timeout(10):
-        await awaitable
+from netproxy.model.events import Listed, Reset
+from tests.unit.fake_proxy import (
+    GONE,
+    LISTED,
+    QUICK,
+    REFUSED,
+    RIVAL,
+    Batch,
+    Ear,
+    FakeProxy,
+    play,
+    says,
+    within_seconds,
+)
 
 
 def events_of(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:
@@ -435,111 +286,3 @@ def test_another_configuration_does_not_sync_before_its_source_said_everything()
 
     asyncio.run(run())
     assert (first.calls, second.calls) == (["sync"], [])
-
-
-class Counting(Observer):
-    """An observer that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def began(self, mode: ProxyMode | None, families: Collection[Family]) -> None:
-        self.heard.append(f"began {mode} {[family.label for family in families]}")
-
-    def queued(
-        self, events: Sequence[Event], triggers: Sequence[float], waiting: Mapping[str, int]
-    ) -> None:
-        self.heard.append(f"queued {len(events)}, {list(triggers)}, {dict(waiting)} wait")
-
-    def sync_started(self) -> None:
-        self.heard.append("started")
-
-    def synced(self, report: SyncReport, *, is_repair: bool) -> None:
-        self.heard.append(f"synced {report.services}, repair {is_repair}")
-
-    def sync_failed(self) -> None:
-        self.heard.append("failed")
-
-    def sync_crashed(self) -> None:
-        self.heard.append("crashed")
-
-    def families_synced(self, syncs: Sequence[FamilySync], *, is_repair: bool) -> None:
-        words = ["refused" if each.refusal else each.kind.value for each in syncs]
-        self.heard.append(f"{words}, repair {is_repair}")
-
-    def reloading(self) -> None:
-        self.heard.append("reloading")
-
-
-def test_observers_hear_of_everything_in_its_order() -> None:
-    proxy, counting = FakeProxy(), Counting()
-    proxy.troubles = [REFUSED]
-
-    async def run() -> None:
-        proxy.loop = asyncio.get_running_loop()
-        source = says(LISTED._replace(trigger_times=(5.0,)))
-        daemon = Daemon(Engine(proxy, source, QUICK), observers=[counting])
-        proxy.when_synced = lambda count: daemon.stop() if count == 2 else None
-        await within_seconds(daemon.run())
-
-    asyncio.run(run())
-    assert counting.heard == [
-        "began None ['IPv4']",
-        "queued 2, [5.0], {'Service': 1} wait",
-        "started",
-        "['refused'], repair False",
-        "failed",
-        "started",
-        "['partial'], repair False",
-        "synced 1, repair False",
-    ]
-
-
-def test_a_bug_is_counted_as_such_and_an_observer_with_one_is_survived(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    class Broken(Observer):
-        def sync_started(self) -> None:
-            raise KeyError("nobody")
-
-    proxy, counting = FakeProxy(), Counting()
-    proxy.troubles = [ValueError("a bug")]
-
-    async def run() -> None:
-        proxy.loop = asyncio.get_running_loop()
-        daemon = Daemon(Engine(proxy, says(LISTED), QUICK), observers=[Broken(), counting])
-        proxy.when_synced = lambda count: daemon.stop() if count == 2 else None
-        await within_seconds(daemon.run())
-
-    asyncio.run(run())
-    assert counting.heard[3:5] == ["[], repair False", "failed"]
-    assert "crashed" in counting.heard
-    assert proxy.calls.count("sync") == 2
-    assert "observer crashed" in [record.getMessage() for record in caplog.records]
-
-
-def test_a_repair_that_failed_is_still_one_when_it_works() -> None:
-    proxy, ear, counting = FakeProxy(), Ear(), Counting()
-
-    async def run() -> None:
-        proxy.loop = asyncio.get_running_loop()
-        engine = Engine(proxy, says(LISTED), QUICK, drift=ear)
-        daemon = Daemon(engine, observers=[counting])
-
-        def when_synced(count: int) -> None:
-            if count == 1:
-                proxy.troubles = [REFUSED]
-                ear.there.send(b"x")
-            elif count == 3:
-                daemon.stop()
-
-        proxy.when_synced = when_synced
-        await within_seconds(daemon.run())
-
-    asyncio.run(run())
-    ear.close()
-    assert [word for word in counting.heard if "repair True" in word] == [
-        "['refused'], repair True",
-        "['partial'], repair True",
-        "synced 1, repair True",
-    ]
