@@ -1,4 +1,4 @@
-"""What a proxier does besides rules: news for load balancers, and no garbage kept."""
+"""What a proxier does besides rules: news for load balancers, reports, no garbage kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from netproxy.backends.nftables.dataplane import nftables_dataplanes
 from netproxy.core.config import ProxyConfig
+from netproxy.core.gaps import LocalGaps
 from netproxy.core.health import HealthNews, ServiceHealth
 from netproxy.core.surroundings import Addresses
 from netproxy.errors import DataplaneError
@@ -21,7 +22,7 @@ from netproxy.model.node import Node
 from netproxy.model.service import Service, ServicePort, TrafficPolicy
 from netproxy.nft.fake import FakeTable
 from netproxy.nft.transaction import Transaction
-from netproxy.proxier import Proxier
+from netproxy.proxier import Proxier, SyncKind
 
 KEY = ServiceKey("default", "web")
 SERVICE = Service(
@@ -151,3 +152,76 @@ def test_what_changes_on_our_node_acts_at_once_as_far_as_it_matters() -> None:
     assert changes(node._replace(zone="z2"))
     assert not changes(node._replace(zone="z2", is_leaving=True))
     assert changes(node._replace(zone="z2", addresses=(IPAddress("192.168.0.9"),)))
+
+
+def test_how_each_sync_went_in_each_family() -> None:
+    world = World()
+    assert world.proxier.take_family_syncs() == []
+    world.proxier.sync()
+    first = world.proxier.take_family_syncs()
+    assert [(each.family, each.kind) for each in first] == [(f, SyncKind.FULL) for f in Family]
+    assert all(each.report and each.report.batches == 1 for each in first)
+    assert world.proxier.take_family_syncs() == []
+    world.tables[Family.IPV4].refuses = True
+    world.proxier.apply_events([Upsert(_slice(family, ready=False)) for family in Family])
+    with pytest.raises(DataplaneError):
+        world.proxier.sync()
+    refused, worked = world.proxier.take_family_syncs()
+    assert refused.kind is worked.kind is SyncKind.PARTIAL
+    assert refused.report is None
+    assert refused.refusal
+    assert refused.refusal.errno == errno.EPERM
+    assert worked.report
+    assert not worked.refusal
+
+
+def test_a_clean_up_is_refused_in_one_family_and_done_in_the_other() -> None:
+    world = World()
+    world.proxier.sync()
+    world.proxier.apply_events([Delete(("Service", *KEY))])
+    world.proxier.sync()
+    world.tables[Family.IPV4].refuses = True
+    with pytest.raises(DataplaneError):
+        world.proxier.tidy()
+    refused, worked = world.proxier.take_family_syncs()
+    assert refused.kind is worked.kind is SyncKind.TIDY
+    assert refused.refusal
+    assert worked.report
+    assert worked.report.operations > 0
+
+
+def test_policy_local_without_an_endpoint_here_is_counted_as_long_as_it_lasts() -> None:
+    world = World()
+
+    def gaps() -> LocalGaps:
+        world.proxier.sync()
+        return world.proxier.take_family_syncs()[0].without_local
+
+    external = SERVICE._replace(external_ips=(IPAddress("203.0.113.1"),))
+    world.proxier.apply_events([Upsert(external)])
+    assert gaps() == LocalGaps(0, 0)
+    elsewhere = _slice(Family.IPV4)
+    endpoint = elsewhere.endpoints[0]._replace(node="node-b")
+    elsewhere = elsewhere._replace(endpoints=(endpoint,))
+    world.proxier.apply_events([Upsert(elsewhere)])
+    assert gaps() == LocalGaps(internal=0, external=1)
+    world.proxier.apply_events([Upsert(external._replace(internal_policy=TrafficPolicy.LOCAL))])
+    assert gaps() == LocalGaps(internal=1, external=1)
+    world.proxier.apply_events([Delete(("EndpointSlice", KEY.namespace, elsewhere.name))])
+    assert gaps() == LocalGaps(0, 0), "there is none elsewhere either: refused, not dropped"
+    world.proxier.apply_events([Upsert(elsewhere), Delete(("Service", *KEY))])
+    assert gaps() == LocalGaps(0, 0)
+
+
+def test_a_node_is_eligible_until_it_leaves() -> None:
+    world = World()
+    assert world.proxier.is_node_eligible, "a source without Nodes says nothing about ours"
+    for event, is_eligible in (
+        (Upsert(Node("node-b", is_leaving=True)), True),
+        (Upsert(Node("node-a")), True),
+        (Upsert(Node("node-a", is_leaving=True)), False),
+        (Upsert(Node("node-a")), True),
+        (Delete(("Node", "", "node-a")), False),
+    ):
+        world.proxier.apply_events([event])
+        assert world.proxier.is_node_eligible is is_eligible, event

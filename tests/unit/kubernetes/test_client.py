@@ -378,3 +378,29 @@ def test_a_bucket_of_nothing_in_particular_is_kube_proxys() -> None:
     bucket = TokenBucket(0, 0)
     assert [bucket.take(0.0) for _ in range(11)][9:] == [0.0, pytest.approx(0.2)]
     assert [TokenBucket(-1, 1).take(0.0) for _ in range(100)] == [0.0] * 100
+
+
+def test_an_observer_hears_of_answers_and_of_their_absence(tmp_path: Path) -> None:
+    heard: list[tuple[str, str, int | None]] = []
+
+    def observe(method: str, host: str, status: int | None, seconds: float) -> None:
+        assert seconds >= 0
+        heard.append((method, host, status))
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=404)
+
+    async def ask() -> int:
+        async with serve(handler, AUTHORITY.server_context()) as port:
+            settings = settings_for(tmp_path, AUTHORITY, port, {"token": "t0ps3cret"})
+            client = open_client(settings, environ={}, observe=observe)
+            async with client.request("GET", "/api"):
+                pass
+        with pytest.raises(SourceError):
+            async with client.request("DELETE", "/api"):
+                pass
+        await client.close()
+        return port
+
+    port = run(ask())
+    assert heard == [("GET", f"127.0.0.1:{port}", 404), ("DELETE", f"127.0.0.1:{port}", None)]
