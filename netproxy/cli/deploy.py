@@ -107,18 +107,24 @@ def manifest(
 @_LEGACY
 @click.argument("run_flags", nargs=-1, type=click.UNPROCESSED, metavar="[--] RUN_FLAGS...")
 def unit(*, executable: str | None, legacy_iptables: bool, run_flags: Sequence[str]) -> None:
-    """Print the systemd unit of a host without a cluster.
+    """Print the systemd unit of a host on which no cluster runs netproxy as a pod.
 
-    RUN_FLAGS are those of netproxy run, such as: -f /etc/netproxy/services. They are looked at
-    now, so that the service does not fail later.
+    RUN_FLAGS are those of netproxy run, such as: -f /etc/netproxy/services, or --kubeconfig
+    /etc/netproxy/kubeconfig, or --config /etc/netproxy/config.yaml. They are looked at now, so that
+    the service does not fail later.
     """
-    from netproxy.cli import settings
+    from netproxy.cli.loading import Loader
     from netproxy.deploy.unit import plan_unit
     from netproxy.render.deploy import render_unit
 
     flags = _read_run_flags(run_flags)
-    settings.require_filenames(flags)
-    mode = settings.read_proxy_config(flags).mode
+    if not any(flags[name] for name in ("filename", "kubeconfig", "master", "config")):
+        raise ConfigError(
+            setting="RUN_FLAGS",
+            problem="nothing says where Services come from",
+            hint="-f, --kubeconfig, --master or --config",
+        )
+    mode = Loader(flags, ()).load().settings.proxy.mode
     program = _absolute("--executable", executable or _this_program())
     plan = plan_unit(program, run_flags, mode, legacy_iptables=legacy_iptables)
     click.echo(render_unit(plan), nl=False)

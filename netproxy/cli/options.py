@@ -217,12 +217,18 @@ _LOG = (
 
 
 _API = (
-    _flag("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API, and as whom."),
+    _flag(
+        "--kubeconfig",
+        metavar="FILE",
+        type=click.Path(),
+        help="How to reach the Kubernetes API, and as whom.",
+    ),
     _flag("--master", metavar="URL", help="The API server, instead of the kubeconfig's."),
     _flag("--kube-context", metavar="NAME", help="A context of the kubeconfig."),
     _flag(
         "--config",
         metavar="FILE",
+        type=click.Path(),
         help="A KubeProxyConfiguration; followed when it changes. Other flags are then ignored, "
         "but for -f, --hostname-override and those of logging.",
     ),

@@ -7,13 +7,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+import yaml
 
+from netproxy.deploy import wishes
+from netproxy.deploy.manifest import plan_manifest
+from netproxy.render.deploy import render_manifest
 from tests.kube.objects import endpoint_slice, node, service
 from tests.kube.server import ApiServer
 from tests.netns.daemon import PATIENCE_S, Daemon
 from tests.netns.namespace import NetworkNamespace
+from tests.unit.deploy.rights import granted, needed
 
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
 
@@ -123,6 +129,21 @@ def test_the_start_is_an_event_of_the_node(api: ApiServer, daemon: ClusterDaemon
     assert event["regarding"]["kind"] == "Node"
     assert event["regarding"]["name"] == "node-1"
     assert event["reportingController"] == "kube-proxy"
+
+
+def test_it_asks_for_nothing_that_the_manifest_does_not_allow(
+    api: ApiServer, daemon: ClusterDaemon
+) -> None:
+    daemon.wait_for(lambda: bool(api.objects("events")), "event")
+    api.cut("services")
+    api.expire("services")
+    daemon.wait_for(lambda: bool(daemon.says("listing again")), "another list")
+    wanted = wishes.Wishes("registry.example/netproxy", wishes.ApiServer("192.0.2.1", 6443))
+    manifest = yaml.safe_load_all(render_manifest(plan_manifest(wanted)))
+    role = next(each for each in manifest if each["kind"] == "ClusterRole")
+    asked = {needed(each.method, each.path, urlencode(each.query)) for each in api.requests}
+    assert asked <= granted(role)
+    assert len(asked) >= 5
 
 
 def test_a_node_without_pod_networks_is_waited_for(

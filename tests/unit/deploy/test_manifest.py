@@ -9,6 +9,10 @@ import pytest
 import yaml
 
 from netproxy.cli import run_command_line
+from netproxy.cli.run import run
+from netproxy.config.decode import decode_documents
+from netproxy.config.problems import Problems
+from netproxy.config.settings import make_settings
 from netproxy.core.config import ProxyMode
 from netproxy.deploy.manifest import RULES, plan_manifest
 from netproxy.deploy.wishes import (
@@ -254,6 +258,21 @@ def test_the_configuration_says_what_was_asked_for() -> None:
         "healthzBindAddress": "[::]:10256",
         "metricsBindAddress": "[::]:10249",
     }
+
+
+@every_choice
+def test_netproxy_understands_what_it_prints(wishes: Wishes) -> None:
+    problems = Problems()
+    read, warnings = decode_documents([configuration(wishes)], problems)
+    assert (problems.found, warnings) == ([], [])
+    settings = make_settings(read, hostname="node-1")
+    assert settings.proxy.mode is wishes.mode
+    assert settings.oom_score_adj == -997
+    assert settings.health_address is not None
+    assert settings.health_address.port == 10256
+    context = run.make_context("run", list(container(wishes)["args"][1:]))
+    assert context.params["config"].startswith("/etc/netproxy/")
+    assert context.params["hostname_override"] == "$(NODE_NAME)"
 
 
 def test_the_command_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,7 +125,9 @@ def test_the_program_that_prints_it_is_the_one_that_is_started(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ([], "nothing to read"),
+        ([], "nothing says where Services come from"),
+        (["--kubeconfig", "config"], "'config' is relative"),
+        (["--config", "/nowhere/config.yaml"], "No such file"),
         (["-f", "services"], "'services' is relative, and a service is in no directory"),
         (["-f", "/a", "--proxy-mode", "ipvs"], "there is no mode 'ipvs'"),
         (["-f", "/a", "--bogus"], "no such option '--bogus'"),
@@ -148,3 +150,19 @@ def test_the_environment_of_whoever_prints_it_does_not_count(
     assert run_command_line(["deploy", "unit", *FLAGS]) == EXIT_BAD_INPUT
     said = capsys.readouterr().err
     assert "--proxy-mode: is set in the environment here" in said
+
+
+def test_a_configuration_file_says_which_rights_are_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+        "mode: iptables\n"
+    )
+    assert run_command_line(["deploy", "unit", "--", "--config", str(path)]) == EXIT_OK
+    service = read_unit(capsys.readouterr().out)["Service"]
+    assert "CAP_NET_RAW" in service["CapabilityBoundingSet"][0]
+    assert run_command_line(["deploy", "unit", "--", "--kubeconfig", "/etc/k"]) == EXIT_OK
+    service = read_unit(capsys.readouterr().out)["Service"]
+    assert "CAP_NET_RAW" not in service["CapabilityBoundingSet"][0]
