@@ -31,6 +31,7 @@ _FLAG_OF = {
     "conntrack.tcpEstablishedTimeout": "--conntrack-tcp-timeout-established",
     "conntrack.tcpCloseWaitTimeout": "--conntrack-tcp-timeout-close-wait",
     "conntrack.udpStreamTimeout": "--conntrack-udp-timeout-stream",
+    "featureGates.AllowServiceExternalIPs": "--feature-gates",
     "logging.format": "--log-format",
     "logging.verbosity": "-v",
     **{

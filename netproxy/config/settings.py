@@ -112,6 +112,7 @@ class _Reader:
         name = mode.value
         limit_s, min_s = self._periods(block, name)
         self._check_other_periods()
+        self._check_feature_gates()
         return Settings(
             proxy=self._proxy_config(mode, block, hostname),
             min_sync_period_s=min_s,
@@ -292,6 +293,15 @@ class _Reader:
         ):
             if text:
                 self._duration(field, text)
+
+    def _check_feature_gates(self) -> None:
+        """A gate that should forbid something must not be passed over."""
+        if (self.kube.feature_gates or {}).get("AllowServiceExternalIPs", True) is False:
+            self.problems.add(
+                "featureGates.AllowServiceExternalIPs",
+                "externalIPs are always honoured",
+                "let the API server refuse them: admission plugin DenyServiceExternalIPs",
+            )
 
     def _duration(self, field: str, text: str) -> float:
         hint = "for example 100ms, 1m30s"

@@ -50,6 +50,7 @@ class Manifests(NamedTuple):
 class Batch(NamedTuple):
     events: Sequence[Event]
     diagnostics: Sequence[Diagnostic] = ()
+    trigger_times: Sequence[float] = ()
 
 
 class World:

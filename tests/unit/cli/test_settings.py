@@ -182,3 +182,29 @@ def test_manifests_must_be_named() -> None:
     assert settings.require_filenames(flags_of("-f", "a", "--filename", "b")) == ("a", "b")
     with pytest.raises(ConfigError, match="nothing to read"):
         settings.require_filenames(flags_of())
+
+
+def test_a_gate_that_should_forbid_something_is_not_passed_over() -> None:
+    words = ("--feature-gates", "AllBeta=true,AllowServiceExternalIPs=false")
+    with pytest.raises(ConfigError, match="--feature-gates: externalIPs are always honoured"):
+        settings.read_settings(flags_of(*NODE, *words))
+    words = ("--feature-gates", "AllBeta=true,AllowServiceExternalIPs=true")
+    assert settings.read_settings(flags_of(*NODE, *words))
+
+
+@pytest.mark.parametrize(
+    ("flags", "health", "metrics"),
+    [
+        ((), "0.0.0.0:10256", "127.0.0.1:10249"),
+        (("--healthz-bind-address", "", "--metrics-bind-address", ""), None, None),
+        (("--healthz-port", "99", "--metrics-port", "0"), "0.0.0.0:99", None),
+        (("--bind-address", "2001:db8::1"), ":::10256", "::1:10249"),
+    ],
+)
+def test_where_it_listens(flags: tuple[str, ...], health: str | None, metrics: str | None) -> None:
+    read = settings.read_settings(flags_of(*NODE, *flags))
+    words = [
+        f"{each.host}:{each.port}" if each else None
+        for each in (read.health_address, read.metrics_address)
+    ]
+    assert words == [health, metrics]
