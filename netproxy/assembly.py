@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    closing,
+)
+from typing import TYPE_CHECKING
 
 from netproxy import __version__
 from netproxy.config.decode import Configuration
+from netproxy.config.encode import to_plain
 from netproxy.config.settings import Settings
 from netproxy.contracts import Preview
 from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
 from netproxy.daemon import Batch, Daemon, Engine, Source
 from netproxy.dataplanes import in_kernel, on_paper, render_change
 from netproxy.errors import NetproxyError, UnsupportedError
+from netproxy.health.state import HealthState
 from netproxy.kernel import host
 from netproxy.kernel.addresses import AddressListener, read_addresses
 from netproxy.kubernetes.contract import ClientSettings
@@ -28,6 +38,9 @@ from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
 from netproxy.service_manager import ServiceManager
 from netproxy.sync import Periods
+
+if TYPE_CHECKING:
+    from netproxy.serving import Serving, Where
 
 log = EventLogger(__name__)
 
@@ -44,6 +57,7 @@ class NodeProxy:
         settings: What it means.
         paths: Manifests to read; none: ask the Kubernetes API.
         tell: For a dry run: gets what would be done.
+        flags: Those that were given, for who asks with which it was started.
     """
 
     def __init__(
@@ -53,13 +67,17 @@ class NodeProxy:
         *,
         paths: Sequence[str] = (),
         tell: Tell | None = None,
+        flags: Mapping[str, object] | None = None,
     ) -> None:
         self._configuration = configuration
         self._settings = settings
         self._paths = tuple(paths)
         self._tell = tell
+        self._flags = flags or {}
         self._manager = ServiceManager()
         self._metrics = ProxyMetrics()
+        self._health = HealthState()
+        self._serving: Serving | None = None
 
     async def run(self, changes: AsyncIterator[Change]) -> None:
         """Work until told to stop.
@@ -84,9 +102,11 @@ class NodeProxy:
         await asyncio.to_thread(prepare_host, settings)
         async with AsyncExitStack() as stack:
             reporter = await stack.enter_async_context(self._open_reporter(settings))
+            self._serving = await stack.enter_async_context(self._open_serving(reporter))
             daemon = Daemon(
                 self._open_engine(settings),
                 answers_health_checks=True,
+                health=self._health,
                 observers=[self._metrics, self._manager],
                 report=reporter.port_trouble if reporter else lambda _: None,
             )
@@ -124,6 +144,27 @@ class NodeProxy:
             await asyncio.gather(writing, return_exceptions=True)
             await client.close()
 
+    def _open_serving(self, reporter: Reporter | None) -> AbstractAsyncContextManager[Serving]:
+        """Who answers how the proxy is, and what it has done."""
+        from netproxy.serving import ServeTrouble, Shown, open_serving
+
+        def report(trouble: ServeTrouble) -> None:
+            if reporter is not None and trouble.error:
+                error = f"{trouble.address}: {trouble.error}"
+                reporter.cannot_listen(trouble.server, error)
+
+        return open_serving(
+            _where(self._settings),
+            health=self._health,
+            metrics=self._metrics,
+            shown=Shown(
+                mode=lambda: self._settings.proxy.mode.value,
+                configuration=lambda: to_plain(self._configuration),
+                flags=lambda: self._flags,
+            ),
+            report=report,
+        )
+
     async def _follow(self, changes: AsyncIterator[Change], daemon: Daemon) -> None:
         async for change in changes:
             if isinstance(change, NetproxyError):
@@ -143,6 +184,12 @@ class NodeProxy:
             if self._tell is None:
                 await asyncio.to_thread(prepare_host, settings)
             engine = self._open_engine(settings)
+            try:
+                if self._serving is not None:
+                    self._serving.move(_where(settings))
+            except NetproxyError:
+                engine.close()
+                raise
         except NetproxyError as error:
             log.error("configuration not taken", error=error.message, hint=error.hint)
             return
@@ -160,6 +207,20 @@ class NodeProxy:
         if self._tell is not None:
             return _paper_engine(settings.proxy, source, periods, self._tell)
         return _kernel_engine(settings.proxy, source, periods, take_over=settings.take_over)
+
+
+def _where(settings: Settings) -> Where:
+    """The addresses at which questions are answered."""
+    from netproxy.serving import Where
+    from netproxy.web import Place
+
+    health, metrics = settings.health_address, settings.metrics_address
+    return Where(
+        Place(*health) if health else None,
+        Place(*metrics) if metrics else None,
+        settings.bind_hard_fail,
+        settings.profiling,
+    )
 
 
 def prepare_host(settings: Settings) -> None:

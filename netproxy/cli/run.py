@@ -36,7 +36,8 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     from netproxy.cli.loading import Loader
 
     ctx = click.get_current_context()
-    loader = Loader(flags, [name for name in ctx.params if _was_given(ctx, name)])
+    flags_given = {name: value for name, value in ctx.params.items() if _was_given(ctx, name)}
+    loader = Loader(flags, list(flags_given))
     loaded = loader.load()
     settings = loaded.settings
     log.configure(is_json=settings.log.is_json, verbosity=settings.log.verbosity)
@@ -62,6 +63,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
         settings,
         paths=flags["filename"],
         tell=tell if dry_run else None,
+        flags={f"--{n.replace('_', '-')}": flags_given[n] for n in sorted(flags_given)},
     )
 
     async def main() -> None:

@@ -25,8 +25,6 @@ from netproxy.web import Answer, Place, Request, Server, Visitors
 
 __all__ = ["ServeTrouble", "Serving", "Shown", "Where", "open_serving"]
 
-CONFIG_NAME = "kubeproxy.config.k8s.io"
-"""Under which ``/configz`` has the configuration."""
 MOST_SCRAPERS = 64
 """Connections to the metrics address."""
 
@@ -49,7 +47,7 @@ class Shown(NamedTuple):
     mode: Callable[[], str]
     """The proxy mode in words."""
     configuration: Callable[[], Mapping[str, object]]
-    """A KubeProxyConfiguration as JSON has it."""
+    """For ``/configz``: configurations as JSON has them, by the names of their APIs."""
     flags: Callable[[], Mapping[str, object]]
     """The flags that were given."""
 
@@ -138,7 +136,7 @@ class Serving:
         return text_page("ok")
 
     def _configuration(self) -> Answer:
-        return json_page({CONFIG_NAME: dict(self._shown.configuration())})
+        return json_page(dict(self._shown.configuration()))
 
     def _stacks(self) -> Answer:
         if not self._has_profiling:

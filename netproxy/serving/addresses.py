@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from netproxy.errors import UnsupportedError
 from netproxy.log import EventLogger
@@ -27,11 +27,13 @@ _HINTS = {
 log = EventLogger(__name__)
 
 
+ServerName = Literal["health", "metrics"]
+
+
 class ServeTrouble(NamedTuple):
     """An address at which nobody is answered."""
 
-    server: str
-    """``health`` or ``metrics``."""
+    server: ServerName
     address: str
     error: str
     """The kernel's words; empty: it works now."""
@@ -42,7 +44,7 @@ class Stand:
     """Where one server stands. Until an address is free it is tried again and again.
 
     Args:
-        name: ``health`` or ``metrics``.
+        name: Which one it is.
         flag: By which an operator chooses the address.
         server: Who answers.
         report: Hears when listening fails, once for as long as it fails in the same way, and when
@@ -50,7 +52,7 @@ class Stand:
     """
 
     def __init__(
-        self, name: str, flag: str, server: Server, report: Callable[[ServeTrouble], None]
+        self, name: ServerName, flag: str, server: Server, report: Callable[[ServeTrouble], None]
     ) -> None:
         self._name = name
         self._flag = flag
