@@ -17,7 +17,6 @@ from contextlib import (
     asynccontextmanager,
     closing,
 )
-from typing import TYPE_CHECKING
 
 from netproxy import __version__
 from netproxy.config.decode import Configuration
@@ -37,10 +36,9 @@ from netproxy.metrics.proxy import ProxyMetrics
 from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
 from netproxy.service_manager import ServiceManager
+from netproxy.serving import ServeTrouble, Serving, Shown, Where, open_serving
 from netproxy.sync import Periods
-
-if TYPE_CHECKING:
-    from netproxy.serving import Serving, Where
+from netproxy.web import Place
 
 log = EventLogger(__name__)
 
@@ -146,7 +144,6 @@ class NodeProxy:
 
     def _open_serving(self, reporter: Reporter | None) -> AbstractAsyncContextManager[Serving]:
         """Who answers how the proxy is, and what it has done."""
-        from netproxy.serving import ServeTrouble, Shown, open_serving
 
         def report(trouble: ServeTrouble) -> None:
             if reporter is not None and trouble.error:
@@ -211,9 +208,6 @@ class NodeProxy:
 
 def _where(settings: Settings) -> Where:
     """The addresses at which questions are answered."""
-    from netproxy.serving import Where
-    from netproxy.web import Place
-
     health, metrics = settings.health_address, settings.metrics_address
     return Where(
         Place(*health) if health else None,

@@ -16,7 +16,7 @@ from netproxy.model.names import ServiceKey
 
 if TYPE_CHECKING:
     from netproxy.health.server import HealthServer
-    from netproxy.web import Visitors
+    from netproxy.web.server import Visitors
 
 _ALL = {Family.IPV4: IPAddress("0.0.0.0"), Family.IPV6: IPAddress("::")}  # noqa: S104 - as asked
 
@@ -108,7 +108,7 @@ class HealthPorts:
 
     def _make_server(self, health: ServiceHealth) -> HealthServer:
         from netproxy.health.server import HealthServer
-        from netproxy.web import Visitors
+        from netproxy.web.server import Visitors
 
         if self._visitors is None:
             self._visitors = Visitors()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 
 from netproxy.core.health import ServiceHealth, health_answer
 from netproxy.model.ip import IPAddress
-from netproxy.web import Answer, Place, Request, Server, Visitors
+from netproxy.web import Answer, Place, Request
+from netproxy.web.server import Server, Visitors
 
 
 class HealthServer:

@@ -1,8 +1,6 @@
 """Answers over HTTP how the proxy is (``--healthz-bind-address``) and what it has done
 (``--metrics-bind-address``).
 
-Importing it costs what aiohttp costs: only who serves should.
-
 Source: kube-proxy 1.36, pkg/proxy/healthcheck and cmd/kube-proxy.
 """
 
@@ -21,10 +19,12 @@ from netproxy.serving.addresses import ServeTrouble, Stand
 from netproxy.serving.debug_pages import flags_text, stacks_text, status_text
 from netproxy.serving.health_pages import health_pages
 from netproxy.serving.pages import Page, Pages, json_page, text_page
-from netproxy.web import Answer, Place, Request, Server, Visitors
+from netproxy.web import Answer, Place, Request
 
 __all__ = ["ServeTrouble", "Serving", "Shown", "Where", "open_serving"]
 
+MOST_CALLERS = 256
+"""Connections to the health address."""
 MOST_SCRAPERS = 64
 """Connections to the metrics address."""
 
@@ -76,11 +76,12 @@ class Serving:
         self._has_profiling = False
         # One thread: scrapes wait for each other, and never for, or before, a sync.
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="render")
-        # Strangers may ask about health; they must not keep out who asks for metrics.
-        server = Server(Pages(health_pages(health, metrics.answered)), Visitors())
-        self.health = Stand("health", "--healthz-bind-address", server, report)
-        server = Server(Pages(self._metrics_pages()), Visitors(MOST_SCRAPERS))
-        self.metrics = Stand("metrics", "--metrics-bind-address", server, report)
+        pages = Pages(health_pages(health, metrics.answered))
+        flag = "--healthz-bind-address"
+        self.health = Stand("health", flag, pages, most=MOST_CALLERS, report=report)
+        pages = Pages(self._metrics_pages())
+        flag = "--metrics-bind-address"
+        self.metrics = Stand("metrics", flag, pages, most=MOST_SCRAPERS, report=report)
 
     def move(self, where: Where) -> None:
         """From now on answer there.

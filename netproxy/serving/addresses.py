@@ -6,12 +6,15 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from netproxy.errors import UnsupportedError
 from netproxy.log import EventLogger
 from netproxy.model.ip import IPAddress
-from netproxy.web import Place, Server
+from netproxy.web import Handler, Place
+
+if TYPE_CHECKING:
+    from netproxy.web.server import Server
 
 RETRY_S = 5.0
 """Between attempts to listen. Source: kube-proxy 1.36."""
@@ -46,17 +49,26 @@ class Stand:
     Args:
         name: Which one it is.
         flag: By which an operator chooses the address.
-        server: Who answers.
+        handle: Answers.
+        most: Open connections at a time.
         report: Hears when listening fails, once for as long as it fails in the same way, and when
             it works at last.
     """
 
     def __init__(
-        self, name: ServerName, flag: str, server: Server, report: Callable[[ServeTrouble], None]
+        self,
+        name: ServerName,
+        flag: str,
+        handle: Handler,
+        *,
+        most: int,
+        report: Callable[[ServeTrouble], None],
     ) -> None:
         self._name = name
         self._flag = flag
-        self._server = server
+        self._handle = handle
+        self._most = most
+        self._server: Server | None = None
         self._report = report
         self._wanted: Place | None = None
         self._trouble: ServeTrouble | None = None
@@ -65,7 +77,8 @@ class Stand:
     @property
     def port(self) -> int | None:
         """The port that is listened on; None: none is."""
-        return next(iter(self._server.ports.values()), None)
+        ports = self._server.ports if self._server is not None else {}
+        return next(iter(ports.values()), None)
 
     def move(self, wanted: Place | None, *, hard_fail: bool = False) -> None:
         """Answer there, and there only; None: nowhere.
@@ -96,7 +109,8 @@ class Stand:
     def close(self) -> None:
         """Answer nobody any more."""
         self._forget_trouble()
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
 
     def _forget_trouble(self) -> None:
         self._trouble = None
@@ -107,11 +121,13 @@ class Stand:
     def _listen(self) -> ServeTrouble | None:
         """Try once; returns what went wrong."""
         if self._wanted is None:
-            self._server.listen([])
+            if self._server is not None:
+                self._server.listen([])
             return None
+        server = self._server = self._server or self._make_server()
         number = 0
         for place in _places(self._wanted):
-            failures = self._server.listen([place])
+            failures = server.listen([place])
             if not failures:
                 log.info("listening", server=self._name, address=str(self._wanted), port=self.port)
                 return None
@@ -120,6 +136,12 @@ class Stand:
                 break
         hint = _HINTS.get(number, "choose another address with {flag}").format(flag=self._flag)
         return ServeTrouble(self._name, str(self._wanted), os.strerror(number), hint)
+
+    def _make_server(self) -> Server:
+        from netproxy.web.server import Server, Visitors
+
+        # Its own visitors: strangers may ask about health, and must not keep out who scrapes.
+        return Server(self._handle, Visitors(self._most))
 
     def _note(self, failure: ServeTrouble) -> None:
         if failure != self._trouble:

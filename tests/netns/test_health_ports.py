@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
-from netproxy import web
 from netproxy.core.health import HealthNews, ServiceHealth
 from netproxy.health.ports import HealthPorts, ListenTrouble
 from netproxy.model.ip import Family, IPAddress
 from netproxy.model.names import ServiceKey
+from netproxy.web import server
 from tests.netns.namespace import NetworkNamespace
 
 WEB, DB = ServiceKey("default", "web"), ServiceKey("default", "db")
@@ -274,7 +274,7 @@ def test_idle_connections_do_not_keep_anybody_out(play: Play) -> None:
     async def scene(node: Node) -> None:
         node.hear(news(ServiceHealth(WEB, PORT, 1)))
         idle = []
-        for _ in range(web.MOST_CONNECTIONS + 50):
+        for _ in range(server.MOST_CONNECTIONS + 50):
             _, writer = await asyncio.open_connection(HOME, PORT)
             writer.write(b"GET / HT")
             idle.append(writer)
@@ -286,7 +286,7 @@ def test_idle_connections_do_not_keep_anybody_out(play: Play) -> None:
 
 
 def test_who_does_not_ask_is_shown_out(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.Visitors.__init__, "__defaults__", (10, 0.05))
+    monkeypatch.setattr(server.Visitors.__init__, "__defaults__", (10, 0.05))
 
     async def scene(node: Node) -> None:
         node.hear(news(ServiceHealth(WEB, PORT, 1)))

@@ -146,11 +146,12 @@ def test_the_answer_is_the_references(node: Node, family: Family) -> None:
     }
 
 
-def test_who_has_no_such_service_does_not_pay_for_http(node: Node) -> None:
-    """Until one appears, aiohttp is not in memory."""
+def test_who_serves_nothing_does_not_pay_for_http(node: Node) -> None:
+    """Until such a Service appears, aiohttp is not in memory."""
     assert "aiohttp" in Path(f"/proc/{node.process.pid}/maps").read_text()
     node.stop()
     (node.directory / "web.yaml").write_text(manifest().replace("Policy: Local", "Policy: Cluster"))
+    node.flags += ("--healthz-bind-address", "", "--metrics-bind-address", "")
     node.start()
     node.wait_for(lambda: any(e["event"] == "sync done" for e in node.events()), "first sync")
     assert "aiohttp" not in Path(f"/proc/{node.process.pid}/maps").read_text()

@@ -58,7 +58,7 @@ class Node:
                     method, path, headers={k.replace("_", "-"): v for k, v in headers.items()}
                 )
                 answer = there.getresponse()
-                return Reply(answer.status, answer.headers, answer.read())
+                return Reply(answer.status, dict(answer.headers), answer.read())
 
         return await asyncio.to_thread(talk)
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 
-from netproxy.model.ip import IPAddress
+from netproxy.web import Handler, Place, Request
 
 LIFETIME_S = 10.0
 """From accepting a connection to closing it."""
@@ -31,42 +30,6 @@ LONGEST_LINE = 4096
 _BACKLOG = 64
 _PAUSE_S = 1.0
 """Before asking for connections again, after the system had no more to give."""
-
-
-class Place(NamedTuple):
-    """Where to listen."""
-
-    host: IPAddress
-    port: int
-    """0: any that is free."""
-    is_dual: bool = False
-    """Hear IPv4 as well; for ``::``."""
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-class Request(NamedTuple):
-    """What is asked. A body is never looked at."""
-
-    method: str
-    path: str
-    """Without the query, percent signs decoded."""
-    headers: Mapping[str, str]
-    """Names in any case."""
-
-
-class Answer(NamedTuple):
-    """What is answered."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-
-
-Handler = Callable[[Request], Awaitable[Answer]]
-"""Must not raise."""
 
 
 class Visitors:
