@@ -30,9 +30,10 @@ from netproxy.errors import NetproxyError, UnsupportedError
 from netproxy.health.state import HealthState
 from netproxy.kernel import host
 from netproxy.kernel.addresses import AddressListener, read_addresses
-from netproxy.kubernetes.contract import ClientSettings
+from netproxy.kubernetes.contract import ClientSettings, ObserveRequest
 from netproxy.log import EventLogger
 from netproxy.metrics.proxy import ProxyMetrics
+from netproxy.metrics.registry import Looked
 from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
 from netproxy.service_manager import ServiceManager
@@ -132,8 +133,16 @@ class NodeProxy:
         from netproxy.kubernetes.recorder import EventRecorder
 
         # A client of its own, so that events do not use up what lists and watches may ask.
-        client = open_client(ClientSettings(*settings.api))
+        client = open_client(ClientSettings(*settings.api), observe=self._metrics.asked)
         recorder = EventRecorder(client, time.time, settings.proxy.node_name)
+        self._metrics.look(
+            Looked(
+                "netproxy_api_events_dropped_total",
+                "Events that could not be written to the API.",
+                lambda: [((), recorder.dropped)],
+                is_counter=True,
+            )
+        )
         writing = asyncio.create_task(recorder.run())
         try:
             yield Reporter(recorder, settings.proxy.node_name)
@@ -195,7 +204,7 @@ class NodeProxy:
         daemon.replace(engine)
 
     def _open_engine(self, settings: Settings) -> Engine:
-        source = manifest_source(self._paths) if self._paths else kubernetes_source(settings)
+        source = manifest_source(self._paths) if self._paths else self._kubernetes_source(settings)
         periods = Periods(
             min_s=settings.min_sync_period_s,
             retry_limit_s=settings.sync_period_s,
@@ -204,6 +213,10 @@ class NodeProxy:
         if self._tell is not None:
             return _paper_engine(settings.proxy, source, periods, self._tell)
         return _kernel_engine(settings.proxy, source, periods, take_over=settings.take_over)
+
+    def _kubernetes_source(self, settings: Settings) -> Source:
+        """An API server, watched."""
+        return Source(watch=lambda: _watch_kubernetes(settings, self._metrics.asked))
 
 
 def _where(settings: Settings) -> Where:
@@ -256,19 +269,16 @@ def manifest_source(paths: tuple[str, ...]) -> Source:
     return Source(watch=lambda: watch_manifests(paths), can_restart="-" not in paths)
 
 
-def kubernetes_source(settings: Settings) -> Source:
-    """An API server, watched."""
-    return Source(watch=lambda: _watch_kubernetes(settings))
-
-
-async def _watch_kubernetes(settings: Settings) -> AsyncGenerator[Batch, None]:
+async def _watch_kubernetes(
+    settings: Settings, observe: ObserveRequest
+) -> AsyncGenerator[Batch, None]:
     from netproxy.kubernetes.connect import open_client
     from netproxy.sources.kubernetes.readiness import NodeWait
     from netproxy.sources.kubernetes.source import watch_kubernetes
 
     config = settings.proxy
     wait = NodeWait(needs_pod_cidrs=config.detect_local_mode is DetectLocalMode.NODE_CIDR)
-    client = open_client(ClientSettings(*settings.api))
+    client = open_client(ClientSettings(*settings.api), observe=observe)
     try:
         async with aclosing(watch_kubernetes(client, config.node_name, wait=wait)) as batches:
             async for batch in batches:
