@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -64,7 +65,9 @@ def api(netns: NetworkNamespace) -> Iterator[ApiServer]:
 def daemon(netns: NetworkNamespace, api: ApiServer, tmp_path: Path) -> Iterator[ClusterDaemon]:
     one = ClusterDaemon(netns, tmp_path, "--master", api.url)
     try:
-        one.wait_for_rule("10.96.0.10 . tcp . 80 : goto cluster-2")
+        # The families are programmed one after the other; this is said when both are done.
+        one.wait_for(lambda: bool(one.says("sync done")), "first sync")
+        assert "10.96.0.10 . tcp . 80 : goto cluster-2" in one.rules()
         yield one
     finally:
         one.end()
@@ -233,3 +236,40 @@ def test_all_is_cleaned_up_as_kube_proxy_spells_it(
     netns.run("nft", "add", "table", "ip", "somebodys")
     assert run(netns, "--cleanup").returncode == 0
     assert netns.run("nft", "list", "tables") == "table ip somebodys\n"
+
+
+def test_what_is_asked_and_how_long_changes_take_is_counted(
+    api: ApiServer, daemon: ClusterDaemon
+) -> None:
+    def figures() -> str:
+        return daemon.space.run("curl", "-sS", "http://127.0.0.1:10249/metrics")
+
+    name = "kubeproxy_network_programming_duration_seconds"
+    assert name + "_count" not in figures(), "what was there at the start took its time elsewhere"
+    changed = endpoint_slice("web", ["10.1.0.7"])
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 100))
+    changed["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": when}
+    api.put(changed)
+    daemon.wait_for(lambda: f'{name}_count{{ip_family="IPv4"}} 1.0' in figures(), "one change")
+    text = figures()
+    assert f'{name}_bucket{{ip_family="IPv4",le="95"}} 0.0' in text
+    assert f'{name}_bucket{{ip_family="IPv4",le="300"}} 1.0' in text
+    assert f'{name}_count{{ip_family="IPv6"}}' not in text
+    host = api.url.removeprefix("http://")
+    assert f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}' in text
+    assert "netproxy_api_events_dropped_total 0.0" in text
+
+
+def test_an_address_that_is_taken_is_an_event_of_the_node(
+    netns: NetworkNamespace, api: ApiServer, tmp_path: Path
+) -> None:
+    with netns.call(lambda: socket.create_server(("127.0.0.1", 10249))):
+        daemon = ClusterDaemon(netns, tmp_path, "--master", api.url)
+        try:
+            daemon.wait_for(lambda: len(api.objects("events")) == 2, "two events")
+        finally:
+            daemon.end()
+    (event,) = [each for each in api.objects("events") if each["type"] == "Warning"]
+    assert event["reason"] == "FailedToStartMetricServer"
+    assert event["regarding"]["kind"] == "Node"
+    assert event["note"] == "127.0.0.1:10249: Address already in use"
