@@ -54,7 +54,6 @@ class HealthState:
         """
         self._fresh = {family: Freshness(limit_s) for family in families}
         self._last_synced = {}
-        self.is_node_eligible = True
 
     def queued(self) -> None:
         """Objects changed, and a sync may happen."""

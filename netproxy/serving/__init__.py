@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from netproxy.errors import UnsupportedError
 from netproxy.health.state import HealthState
 from netproxy.metrics.proxy import ProxyMetrics
 from netproxy.metrics.registry import Page as Scrape
@@ -87,11 +88,17 @@ class Serving:
         """From now on answer there.
 
         Raises:
-            UnsupportedError: an address cannot be used, and that was to be an error.
+            UnsupportedError: an address cannot be used, and that was to be an error; all is as it
+                was before.
         """
-        self._has_profiling = where.profiling
+        before = self.health.wanted
         self.health.move(where.health, hard_fail=where.hard_fail)
-        self.metrics.move(where.metrics, hard_fail=where.hard_fail)
+        try:
+            self.metrics.move(where.metrics, hard_fail=where.hard_fail)
+        except UnsupportedError:
+            self.health.move(before)
+            raise
+        self._has_profiling = where.profiling
 
     def close(self) -> None:
         """Answer nobody any more."""

@@ -70,7 +70,8 @@ class Stand:
         self._most = most
         self._server: Server | None = None
         self._report = report
-        self._wanted: Place | None = None
+        self.wanted: Place | None = None
+        """Where to answer; maybe it does not work yet."""
         self._trouble: ServeTrouble | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -90,21 +91,19 @@ class Stand:
         Raises:
             UnsupportedError: the address cannot be used; what was in use before still is.
         """
-        if wanted == self._wanted:
+        if wanted == self.wanted:
             return
-        before, self._wanted = self._wanted, wanted
+        before, self.wanted = self.wanted, wanted
         self._forget_trouble()
         failure = self._listen()
-        if failure is None:
-            return
-        if hard_fail:
-            self._wanted = before
-            self._listen()
+        if failure is not None and not hard_fail:
+            self._note(failure)
+        elif failure is not None:
+            self.move(before)
             raise UnsupportedError(
                 f"cannot answer {self._name} requests at {wanted}: {failure.error}",
                 hint=failure.hint,
             )
-        self._note(failure)
 
     def close(self) -> None:
         """Answer nobody any more."""
@@ -120,22 +119,22 @@ class Stand:
 
     def _listen(self) -> ServeTrouble | None:
         """Try once; returns what went wrong."""
-        if self._wanted is None:
+        if self.wanted is None:
             if self._server is not None:
                 self._server.listen([])
             return None
         server = self._server = self._server or self._make_server()
         number = 0
-        for place in _places(self._wanted):
+        for place in _places(self.wanted):
             failures = server.listen([place])
             if not failures:
-                log.info("listening", server=self._name, address=str(self._wanted), port=self.port)
+                log.info("listening", server=self._name, address=str(self.wanted), port=self.port)
                 return None
             number = failures[place].errno or 0
             if number not in _NO_SUCH_FAMILY:
                 break
         hint = _HINTS.get(number, "choose another address with {flag}").format(flag=self._flag)
-        return ServeTrouble(self._name, str(self._wanted), os.strerror(number), hint)
+        return ServeTrouble(self._name, str(self.wanted), os.strerror(number), hint)
 
     def _make_server(self) -> Server:
         from netproxy.web.server import Server, Visitors

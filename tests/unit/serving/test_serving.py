@@ -314,10 +314,12 @@ def test_a_move_that_must_not_fail_and_does_changes_nothing() -> None:
     async def scene(node: Node) -> None:
         with closing(taken()) as rival:
             place = Place(HOME, int(rival.getsockname()[1]))
+            elsewhere = Place(IPAddress("127.0.0.2"), 0)
             with pytest.raises(UnsupportedError):
-                node.serving.move(Where(ANYWHERE.health, place, hard_fail=True))
+                node.serving.move(Where(elsewhere, place, hard_fail=True, profiling=True))
         assert (await node.ask("/healthz")).status == 200
         assert (await node.ask("/healthz", at="health")).status == 200
+        assert (await node.ask("/debug/stacks")).status == 404
 
     play(scene)
 
