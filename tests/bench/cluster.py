@@ -22,7 +22,7 @@ from tests.bench import world
 from tests.kube.objects import node
 from tests.kube.server import ApiServer
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 60.0
 _QUIET_S = 0.15
 """Longer than the least time between two syncs, so that each change finds the daemon idle."""
 _NFTABLES_GROUP = 1 << 6
@@ -40,6 +40,7 @@ class _Scene(NamedTuple):
 
 @contextmanager
 def _scene(services: int) -> Iterator[_Scene]:
+    _bring_loopback_up()
     with ApiServer() as api, tempfile.NamedTemporaryFile() as log:
         api.put(node(world.NODE))
         api.put(*map(dict, world.manifests(services)))
@@ -116,6 +117,7 @@ def cluster_decode(services: int) -> dict[str, float]:
         await client.close()
         return count
 
+    _bring_loopback_up()
     with ApiServer() as api:
         api.put(node(world.NODE))
         api.put(*map(dict, world.manifests(services)))
@@ -127,6 +129,11 @@ def cluster_decode(services: int) -> dict[str, float]:
         if status != 0:
             raise RuntimeError("not all objects were read")
         return {"seconds": usage.ru_utime + usage.ru_stime}
+
+
+def _bring_loopback_up() -> None:
+    """In the measurement's own namespace, where it begins down."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 @contextmanager
