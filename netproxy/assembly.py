@@ -22,6 +22,7 @@ from netproxy import __version__
 from netproxy.config.decode import Configuration
 from netproxy.config.encode import to_plain
 from netproxy.config.settings import Settings
+from netproxy.connection_counts import ConnectionCounts
 from netproxy.contracts import Preview
 from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
 from netproxy.daemon import Batch, Daemon, Engine, Source
@@ -77,6 +78,7 @@ class NodeProxy:
         self._metrics = ProxyMetrics()
         self._health = HealthState()
         self._serving: Serving | None = None
+        self._counts: ConnectionCounts | None = None
 
     async def run(self, changes: AsyncIterator[Change]) -> None:
         """Work until told to stop.
@@ -109,6 +111,9 @@ class NodeProxy:
                 observers=[self._metrics, self._manager],
                 report=reporter.port_trouble if reporter else lambda _: None,
             )
+            self._counts = ConnectionCounts(daemon.read_counts)
+            self._metrics.look(self._counts.looked)
+            stack.callback(self._counts.close)
             if reporter is not None:
                 reporter.starting()
             self._manager.start_watchdog()
@@ -167,9 +172,14 @@ class NodeProxy:
                 mode=lambda: self._settings.proxy.mode.value,
                 configuration=lambda: to_plain(self._configuration),
                 flags=lambda: self._flags,
+                refresh=self._refresh,
             ),
             report=report,
         )
+
+    async def _refresh(self) -> None:
+        if self._counts is not None and self._settings.proxy.service_counters:
+            await self._counts.refresh()
 
     async def _follow(self, changes: AsyncIterator[Change], daemon: Daemon) -> None:
         async for change in changes:

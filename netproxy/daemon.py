@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from netproxy.contracts import DriftSensor
@@ -27,6 +27,7 @@ from netproxy.journal import Journal, log, log_crash
 from netproxy.model.diagnostic import Diagnostic
 from netproxy.model.events import Event, Listed, Reset
 from netproxy.model.ip import Family
+from netproxy.model.names import ServicePortName
 from netproxy.observer import Observer
 from netproxy.proxier import FamilySync, SyncReport
 from netproxy.sync import (
@@ -77,6 +78,8 @@ class Proxy(Protocol):
     def sync(self) -> SyncReport: ...
 
     def take_family_syncs(self) -> Sequence[FamilySync]: ...
+
+    def read_counts(self) -> Mapping[Family, Mapping[ServicePortName, int]]: ...
 
     def take_health_news(self) -> Iterable[HealthNews]: ...
 
@@ -201,6 +204,27 @@ class Daemon:
             self._next_engine.close()  # another one came before its turn
         self._next_engine = engine
         self._runner.call_between_steps(self._take_next_engine)
+
+    async def read_counts(self) -> Mapping[Family, Mapping[ServicePortName, int]]:
+        """Connections to each service port, read from the kernel between two steps.
+
+        Raises:
+            DataplaneError: it could not be read.
+        """
+        answer = asyncio.get_running_loop().create_future()
+
+        async def read() -> None:
+            try:
+                counts = await asyncio.to_thread(self._engine.proxy.read_counts)
+            except NetproxyError as error:
+                if not answer.done():
+                    answer.set_exception(error)
+            else:
+                if not answer.done():
+                    answer.set_result(counts)
+
+        self._runner.call_between_steps(read)
+        return await answer  # type: ignore[no-any-return]
 
     async def _take_next_engine(self) -> None:
         if self._next_engine is None:

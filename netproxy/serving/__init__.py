@@ -51,6 +51,8 @@ class Shown(NamedTuple):
     """For ``/configz``: configurations as JSON has them, by the names of their APIs."""
     flags: Callable[[], Mapping[str, object]]
     """The flags that were given."""
+    refresh: Callable[[], Awaitable[None]]
+    """Brings up to date what is only known when somebody asks; raises nothing."""
 
 
 class Serving:
@@ -133,6 +135,7 @@ class Serving:
 
     def _scrape(self, render: Callable[[Mapping[str, str]], Scrape]) -> Page:
         async def answer(request: Request) -> Answer:
+            await self._shown.refresh()
             loop = asyncio.get_running_loop()
             page = await loop.run_in_executor(self._renderer, render, request.headers)
             return Answer(200, page.body, page.headers)
