@@ -7,7 +7,7 @@ Source: kube-proxy 1.36, pkg/proxy/healthcheck and cmd/kube-proxy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import NamedTuple

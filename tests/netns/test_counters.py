@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from netproxy.model.names import ServicePortName
 from netproxy.model.parse import parse_object
 from netproxy.proxier import Proxier
 from netproxy.sources.manifests.documents import read_documents
+from tests.netns.daemon import Daemon
 from tests.netns.namespace import NetworkNamespace
 from tests.netns.traffic import NODE_IP, PODS, PORT, World
 
@@ -176,3 +178,36 @@ def test_text_and_bytes_are_the_same_rules(world: World, netns: NetworkNamespace
     netns.run("nft", "-f", "-", stdin=rendered)
     assert netns.run("nft", "list", "ruleset") == world.node.run("nft", "list", "ruleset")
     one.kernel.close()
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_whoever_scrapes_sees_them(world: World, tmp_path: Path, mode: str) -> None:
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    (manifests / "web.yaml").write_text(manifest("web", CLUSTER_IP, *PODS))
+
+    class Counting(Daemon):
+        flags = ("--service-counters", "--proxy-mode", mode)
+
+    one = Counting(world.node, manifests, tmp_path / "log")
+    try:
+        one.wait_for(lambda: any(e["event"] == "in charge" for e in one.events()), "settled")
+        for _ in range(6):
+            world.client.call(connect_once)
+        page = world.node.run("curl", "-sS", "http://127.0.0.1:10249/metrics")
+        (line,) = [
+            line
+            for line in page.splitlines()
+            if line.startswith("netproxy_service_connections_total{") and 'IPv4"' in line
+        ]
+        assert 'namespace="default"' in line
+        assert 'service="web"' in line
+        assert line.endswith(" 6.0")
+    finally:
+        one.process.kill()
+        one.process.wait()
+
+
+def connect_once() -> None:
+    with socket.create_connection((CLUSTER_IP, 80), 5) as connection:
+        assert connection.recv(64)

@@ -19,6 +19,7 @@ from netproxy.errors import DataplaneError
 from netproxy.model.diagnostic import Diagnostic, Severity
 from netproxy.model.events import Delete, Event, Listed
 from netproxy.model.ip import Family
+from netproxy.model.names import ServicePortName
 from netproxy.proxier import FamilySync, SyncKind, SyncReport
 from netproxy.sync import Periods
 
@@ -58,6 +59,12 @@ class FakeProxy:
 
     def apply_events(self, events: Iterable[Event]) -> None:
         self.events += events
+
+    def read_counts(self) -> dict[Family, dict[ServicePortName, int]]:
+        self.calls.append("counts")
+        if self.troubles:
+            raise self.troubles.pop(0)
+        return {Family.IPV4: {ServicePortName("default", "web", "", "TCP"): 7}}
 
     def look_again(self) -> None:
         self.calls.append("look again")

@@ -44,6 +44,10 @@ class Node:
         self.metrics = metrics
         self.health = health
         self.mode = "nftables"
+        self.refreshed = 0
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
 
     async def ask(
         self, path: str, method: str = "GET", *, at: str = "metrics", **headers: str
@@ -79,7 +83,16 @@ async def a_node(
     health.begin((Family.IPV4,), 60.0)
     metrics.began(ProxyMode.NFTABLES, (Family.IPV4,))
     node: Node
-    shown = Shown(lambda: node.mode, lambda: CONFIGURATION, lambda: {"--profiling": True})
+
+    async def refresh() -> None:
+        await node.refresh()
+
+    shown = Shown(
+        lambda: node.mode,
+        lambda: CONFIGURATION,
+        lambda: {"--profiling": True},
+        refresh,
+    )
     report = (lambda _: None) if reported is None else reported.append
     async with open_serving(
         where, health=health, metrics=metrics, shown=shown, report=report
@@ -333,3 +346,14 @@ def test_an_address_of_somebody_else_is_named() -> None:
     play(scene, Where(Place(IPAddress("192.0.2.1"), 10256), None), reported)
     [trouble] = reported
     assert "does not have that address" in trouble.hint
+
+
+def test_a_scrape_brings_up_to_date_what_is_known_only_then() -> None:
+    async def ask() -> None:
+        async with a_node() as node:
+            assert (await node.ask("/proxyMode")).status == 200
+            assert node.refreshed == 0
+            assert (await node.ask("/metrics")).status == 200
+            assert node.refreshed == 1
+
+    asyncio.run(ask())
