@@ -25,16 +25,18 @@ from netproxy.config.settings import Settings
 from netproxy.connection_counts import ConnectionCounts
 from netproxy.contracts import Preview
 from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
+from netproxy.core.surroundings import accepts_localhost
 from netproxy.daemon import Batch, Daemon, Engine, Source
 from netproxy.dataplanes import in_kernel, on_paper, render_change
 from netproxy.errors import NetproxyError, UnsupportedError
 from netproxy.health.state import HealthState
-from netproxy.kernel import host
+from netproxy.kernel import host, sysctl
 from netproxy.kernel.addresses import AddressListener, read_addresses
 from netproxy.kubernetes.contract import ClientSettings, ObserveRequest
 from netproxy.log import EventLogger
 from netproxy.metrics.proxy import ProxyMetrics
 from netproxy.metrics.registry import Looked
+from netproxy.model.ip import Family
 from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
 from netproxy.service_manager import ServiceManager
@@ -240,8 +242,13 @@ def _where(settings: Settings) -> Where:
     )
 
 
-def prepare_host(settings: Settings) -> None:
+def prepare_host(settings: Settings, *, is_for_another: bool = False) -> None:
     """See to what the rules need on this host, and say what was done.
+
+    Args:
+        settings: What is wished.
+        is_for_another: Everything that needs more rights than those of the process for which
+            this is done (``--init-only``); also what else would be done once rules are in place.
 
     Raises:
         UnsupportedError: a right is missing, or a setting that has to be.
@@ -262,8 +269,11 @@ def prepare_host(settings: Settings) -> None:
             settings.oom_score_adj,
         )
     )
-    for done in report.done:
-        log.info("host prepared", done=done)
+    done = list(report.done)
+    if is_for_another and accepts_localhost(config, Family.IPV4):
+        done += sysctl.ensure("net/ipv4/conf/all/route_localnet", "1")
+    for each in done:
+        log.info("host prepared", done=each)
     for trouble in report.troubles:
         if settings.require_sysctls and not trouble.what.startswith("/proc/self"):
             raise UnsupportedError(f"cannot set {trouble.what}: {trouble.error}", hint=trouble.hint)

@@ -52,7 +52,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
         return clean_up_everybody()
     loader.say_what_has_no_effect(loaded)
     if flags["init_only"]:
-        assembly.prepare_host(settings)
+        assembly.prepare_host(settings, is_for_another=True)
         return None
 
     def tell(proxier: Proxier, change: Preview) -> None:

@@ -70,7 +70,18 @@ def all_rules(space: NetworkNamespace) -> str:
 
 def flags(place: Path, mode: str) -> tuple[str, ...]:
     watched = ("-f", str(services(place)))
-    return (*watched, "--node-ip=192.0.2.1", "--log-format=json", "-v=4", *MODES[mode])
+    # What the runtime has given to the process already; a namespace has no table of its own.
+    score = Path("/proc/self/oom_score_adj").read_text().strip()
+    host = (f"--oom-score-adj={score}", "--conntrack-max-per-core=0")
+    return (*watched, *host, "--node-ip=192.0.2.1", "--log-format=json", "-v=4", *MODES[mode])
+
+
+def prepare(space: NetworkNamespace, line: list[str]) -> None:
+    """What is run with full rights before."""
+    done = space.call(
+        lambda: subprocess.run([*line, "--init-only"], capture_output=True, text=True, check=False)
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def of_unit(text: str) -> tuple[Confinement, list[str]]:
@@ -113,6 +124,7 @@ def test_the_unit_starts(mode: str, netns: NetworkNamespace, tmp_path: Path) -> 
     words = flags(tmp_path, mode)
     unit = plan_unit(executable(tmp_path), words, chosen)
     confinement, line = of_unit(render_unit(unit))
+    prepare(netns, line)
     with running(netns, tmp_path, confinement.wrap(*line)) as daemon:
         assert daemon.stop() == 0
     assert not [e for e in daemon.events() if e["level"] in ("warning", "error")]
@@ -122,11 +134,10 @@ def test_the_unit_starts(mode: str, netns: NetworkNamespace, tmp_path: Path) -> 
 def test_the_container_starts(mode: str, netns: NetworkNamespace, tmp_path: Path) -> None:
     Path("/run/xtables.lock").touch(0o600)  # FileOrCreate: kubelet does it
     chosen = ProxyMode(mode.partition("-")[0])
-    if chosen is ProxyMode.IPTABLES:
-        netns.write_sysctl("net.ipv4.conf.all.route_localnet", "1")  # the init container does it
     confinement = of_manifest(Wishes("image", ApiServer("192.0.2.1", 6443), mode=chosen))
-    line = confinement.wrap(sys.executable, "-m", "netproxy", "run", *flags(tmp_path, mode))
-    with running(netns, tmp_path, line) as daemon:
+    line = [sys.executable, "-m", "netproxy", "run", *flags(tmp_path, mode)]
+    prepare(netns, line)
+    with running(netns, tmp_path, confinement.wrap(*line)) as daemon:
         assert daemon.stop() == 0
     assert not [e for e in daemon.events() if e["level"] in ("warning", "error")]
 
