@@ -24,15 +24,16 @@ from netproxy.config.encode import to_plain
 from netproxy.config.settings import Settings
 from netproxy.connection_counts import ConnectionCounts
 from netproxy.contracts import Preview
-from netproxy.core.config import DetectLocalMode, ProxyConfig, ProxyMode
+from netproxy.core.config import DetectLocalMode, ProxyConfig
 from netproxy.core.surroundings import accepts_localhost
 from netproxy.daemon import Batch, Daemon, Engine, Source
 from netproxy.dataplanes import in_kernel, on_paper, render_change
 from netproxy.errors import NetproxyError, UnsupportedError
 from netproxy.health.state import HealthState
-from netproxy.kernel import host, sysctl
+from netproxy.kernel import host
 from netproxy.kernel.addresses import AddressListener, read_addresses
 from netproxy.kubernetes.contract import ClientSettings, ObserveRequest
+from netproxy.leftovers import blind_spots
 from netproxy.log import EventLogger
 from netproxy.metrics.proxy import ProxyMetrics
 from netproxy.metrics.registry import Looked
@@ -41,6 +42,7 @@ from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
 from netproxy.service_manager import ServiceManager
 from netproxy.serving import ServeTrouble, Serving, Shown, Where, open_serving
+from netproxy.support import find_support
 from netproxy.sync import Periods
 from netproxy.web import Place
 
@@ -49,6 +51,11 @@ log = EventLogger(__name__)
 Tell = Callable[[Proxier, Preview], None]
 Change = tuple[Configuration, Settings] | Exception
 """What the configuration file says anew, or why that cannot be used."""
+
+_HINT_BLIND = (
+    "kube-proxy's rules, if there are any, stay in force: remove them as root with kube-proxy "
+    "--cleanup or netproxy cleanup; --no-take-over does not look"
+)
 
 
 class NodeProxy:
@@ -102,12 +109,12 @@ class NodeProxy:
         if self._tell is not None:
             await self._work(Daemon(self._open_engine(settings)), changes)
             return
-        await asyncio.to_thread(prepare_host, settings)
+        supported = await asyncio.to_thread(prepare_host, settings)
         async with AsyncExitStack() as stack:
             reporter = await stack.enter_async_context(self._open_reporter(settings))
             self._serving = await stack.enter_async_context(self._open_serving(reporter))
             daemon = Daemon(
-                self._open_engine(settings),
+                self._open_engine(supported),
                 answers_health_checks=True,
                 health=self._health,
                 observers=[self._metrics, self._manager],
@@ -199,9 +206,10 @@ class NodeProxy:
         if settings == self._settings:
             return
         try:
+            supported = settings
             if self._tell is None:
-                await asyncio.to_thread(prepare_host, settings)
-            engine = self._open_engine(settings)
+                supported = await asyncio.to_thread(prepare_host, settings)
+            engine = self._open_engine(supported)
             try:
                 if self._serving is not None:
                     self._serving.move(_where(settings))
@@ -242,44 +250,55 @@ def _where(settings: Settings) -> Where:
     )
 
 
-def prepare_host(settings: Settings, *, is_for_another: bool = False) -> None:
-    """See to what the rules need on this host, and say what was done.
+def prepare_host(settings: Settings, *, is_for_another: bool = False) -> Settings:
+    """See to what the rules need on this host, and say what was done, and what cannot be.
+
+    What would make everything vain is found out first, before anything is written.
 
     Args:
         settings: What is wished.
         is_for_another: Everything that needs more rights than those of the process for which
             this is done (``--init-only``); also what else would be done once rules are in place.
 
+    Returns:
+        The settings, with only those families that this host can do.
+
     Raises:
-        UnsupportedError: a right is missing, or a setting that has to be.
+        UnsupportedError: it can never work, or a setting cannot be written that has to be.
     """
-    wanted = settings.conntrack
     config = settings.proxy
-    is_legacy = config.mode is ProxyMode.IPTABLES and config.iptables_variant == "legacy"
-    host.require_rights(needs_raw=is_legacy)
-    report = host.prepare_host(
-        host.Wishes(
-            wanted.max_per_core,
-            wanted.min,
-            wanted.tcp_established_s,
-            wanted.tcp_close_wait_s,
-            wanted.tcp_be_liberal,
-            wanted.udp_s,
-            wanted.udp_stream_s,
-            settings.oom_score_adj,
-        )
-    )
-    done = list(report.done)
-    if is_for_another and accepts_localhost(config, Family.IPV4):
-        done += sysctl.ensure("net/ipv4/conf/all/route_localnet", "1")
-    for each in done:
-        log.info("host prepared", done=each)
+    support = find_support(config)
+    for family, why in support.left_out.items():
+        log.info("family left out", family=family.label, reason=why)
+    config = config._replace(families=support.families)
+    report = host.prepare_host(_wishes(settings, config, is_for_another=is_for_another))
+    for done in report.done:
+        log.info("host prepared", done=done)
     for trouble in report.troubles:
         if settings.require_sysctls and not trouble.what.startswith("/proc/self"):
             raise UnsupportedError(f"cannot set {trouble.what}: {trouble.error}", hint=trouble.hint)
         log.warning(
             "cannot prepare host", setting=trouble.what, error=trouble.error, hint=trouble.hint
         )
+    for spot in blind_spots(config, support.variant) if settings.take_over else []:
+        log.warning("cannot look for former rules", error=spot, hint=_HINT_BLIND)
+    return settings._replace(proxy=config)
+
+
+def _wishes(settings: Settings, config: ProxyConfig, *, is_for_another: bool) -> host.Wishes:
+    wanted = settings.conntrack
+    has_localhost = Family.IPV4 in config.families and accepts_localhost(config, Family.IPV4)
+    return host.Wishes(
+        wanted.max_per_core,
+        wanted.min,
+        wanted.tcp_established_s,
+        wanted.tcp_close_wait_s,
+        wanted.tcp_be_liberal,
+        wanted.udp_s,
+        wanted.udp_stream_s,
+        oom_score_adj=None if is_for_another else settings.oom_score_adj,
+        route_localnet=is_for_another and has_localhost,
+    )
 
 
 def manifest_source(paths: tuple[str, ...]) -> Source:

@@ -113,12 +113,12 @@ def _iptables_in_kernel(
     drop_invalid = sysctl.read("net/netfilter/nf_conntrack_tcp_be_liberal") in (None, "0")
 
     def settle() -> list[str]:
-        done = []
+        others = leftovers.of_others(config, variant) if take_over else []
+        done = leftovers.remove_all(others)
         if accepts_localhost(config, Family.IPV4) and Family.IPV4 in tables:
             # Only now: KUBE-FIREWALL keeps the neighbours out of loopback.
             done += sysctl.ensure("net/ipv4/conf/all/route_localnet", "1")
-        others = leftovers.of_others(config, variant) if take_over else []
-        return done + leftovers.remove_all(others)
+        return done
 
     return Dataplanes(
         iptables_dataplanes(tables, fill_in, drop_invalid=drop_invalid),

@@ -9,6 +9,7 @@ Only kube-proxy has a canary chain.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from netproxy.backends.iptables.compare import clean_up
 from netproxy.backends.iptables.layout import Settings
 from netproxy.backends.nftables.names import TABLE
 from netproxy.core.config import ProxyConfig, ProxyMode
+from netproxy.errors import DataplaneError
 from netproxy.ipt.text import Tables
 from netproxy.kernel.addresses import has_family
 from netproxy.kernel.iptables import IptablesTables, Variant, installed_variants
@@ -28,6 +30,9 @@ from netproxy.render.iptables import restore_pieces
 
 KUBE_PROXY_TABLE = "kube-proxy"
 """Source: kube-proxy 1.36, nftables mode."""
+
+
+_RIGHTS = (errno.EPERM, errno.EACCES)
 
 
 class Leftover(NamedTuple):
@@ -57,16 +62,48 @@ def of_others(config: ProxyConfig, variant: Variant | None = None) -> list[Lefto
         config: The mode and the families that are programmed now; others are left alone.
         variant: In iptables mode, the programs that are in use.
 
+    Returns:
+        What was found, as far as this process may look: see ``blind_spots``.
+
     Raises:
         DataplaneError: the kernel could not be read.
     """
     mode = config.mode
     tables = [KUBE_PROXY_TABLE, *([TABLE] if mode is ProxyMode.IPTABLES else [])]
     found = list(_in_nftables(config.families, tables))
-    for other in installed_variants():
-        if variant is None or other.kind != variant.kind:
-            found += [leftover for leftover, _ in _in_iptables(config.families, other)]
+    for other in _other_variants(variant):
+        for family in config.families:
+            if not _why_blind(family, other):
+                found += [leftover for leftover, _ in _in_iptables([family], other)]
     return found
+
+
+def blind_spots(config: ProxyConfig, variant: Variant | None = None) -> list[str]:
+    """Where ``of_others`` does not look, as this process may not, in words. Arguments as there."""
+    spots = []
+    for other in _other_variants(variant):
+        for family in config.families:
+            why = _why_blind(family, other)
+            if why:
+                spots.append(f"tables of {other.program(family, '')}: {why}")
+    return spots
+
+
+def _other_variants(variant: Variant | None) -> list[Variant]:
+    return [v for v in installed_variants() if variant is None or v.kind != variant.kind]
+
+
+def _why_blind(family: Family, variant: Variant) -> str:
+    """Why this process may not look; empty when it may."""
+    if not has_family(family):
+        return ""
+    try:
+        _has_kube_chains(family, variant)
+    except DataplaneError as error:
+        if error.errno not in _RIGHTS:
+            raise
+        return error.message
+    return ""
 
 
 def of_netproxy() -> tuple[list[Leftover], list[str]]:

@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 
 from netproxy.core.surroundings import Addresses
+from netproxy.kernel import sysctl
 from netproxy.model.ip import Family, IPAddress, Prefix, unpack_address
 from netproxy.nft import attributes as nl
 
@@ -43,6 +44,19 @@ def has_family(family: Family) -> bool:
     Source: Documentation/networking/ipv6.rst; the same test as in kube-proxy 1.36.
     """
     return family is Family.IPV4 or Path("/proc/net/if_inet6").exists()
+
+
+def why_without(family: Family) -> str:
+    """Why nobody speaks the family in this network namespace; empty when they do.
+
+    Rules can be there all the same, if there were times when it was spoken.
+    Source: as ``has_family``.
+    """
+    if not has_family(family):
+        return "the kernel has none: built or booted without it (ipv6.disable=1)"
+    if family is Family.IPV6 and sysctl.read("net/ipv6/conf/all/disable_ipv6") == "1":
+        return "switched off by net.ipv6.conf.all.disable_ipv6=1"
+    return ""
 
 
 def local_addresses(family: Family) -> list[IPAddress]:

@@ -1,4 +1,4 @@
-"""What a node's proxy asks of its host before the first rule: rights, kernel settings, OOM score.
+"""What a node's proxy asks of its host before the first rule: kernel settings, OOM score.
 
 Source: kube-proxy 1.36, start-up; Documentation/networking/nf_conntrack-sysctl.rst. Unlike
 kube-proxy, nothing is lowered that an administrator has raised.
@@ -12,16 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from netproxy.errors import UnsupportedError
-
 _MOST_CONNECTIONS = 1_048_576
 """kube-proxy's cap of what it asks for."""
 _PREFIX = "net/netfilter/nf_conntrack_"
 _HASHSIZE = "/sys/module/nf_conntrack/parameters/hashsize"
 _KERNEL_DEFAULTS = {"tcp_timeout_established": 432_000, "tcp_timeout_close_wait": 60}
 """In seconds. Another value that is higher than what is asked for is an administrator's."""
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
-"""Source: linux/capability.h."""
 
 
 class Wishes(NamedTuple):
@@ -36,6 +32,8 @@ class Wishes(NamedTuple):
     udp_stream_s: int = 0
     oom_score_adj: int | None = None
     """None: leave it alone."""
+    route_localnet: bool = False
+    """Let packets from and to 127.0.0.0/8 pass interfaces, for NodePorts on localhost."""
 
 
 class Write(NamedTuple):
@@ -96,6 +94,9 @@ def plan_writes(wishes: Wishes, cpus: int, read: Read) -> Iterator[Write]:
         path = f"/proc/sys/{_PREFIX}{name}"
         if seconds > 0:
             yield from _unless_equal(path, read(path), seconds)
+    if wishes.route_localnet:
+        path = "/proc/sys/net/ipv4/conf/all/route_localnet"
+        yield from _unless_equal(path, read(path), 1)
     if wishes.oom_score_adj is not None:
         path = "/proc/self/oom_score_adj"
         yield from _unless_equal(path, read(path), wishes.oom_score_adj)
@@ -110,7 +111,7 @@ def _plan_table(wishes: Wishes, cpus: int, read: Read) -> Iterator[Write]:
     current = int(before or 0) if _is_number(before) else 0
     if current < wanted:
         yield Write(path, before, str(wanted))
-    buckets = read(_HASHSIZE)
+    buckets = read(_HASHSIZE) or read(f"/proc/sys/{_PREFIX}buckets")  # the former is root's only
     if _is_number(buckets) and int(buckets or 0) < max(wanted, current) // 4:
         yield Write(_HASHSIZE, buckets, str(max(wanted, current) // 4))
 
@@ -191,25 +192,3 @@ def count_cpus(root: Path = Path("/")) -> int:
         return os.cpu_count() or 1
     spans = re.findall(r"(\d+)(?:-(\d+))?", text)
     return sum(int(last or first) - int(first) + 1 for first, last in spans) or 1
-
-
-def require_rights(*, needs_raw: bool, status: Path = Path("/proc/self/status")) -> None:
-    """End the start at once, with a clear word, where nothing could be programmed.
-
-    Args:
-        needs_raw: The iptables programs are run, which open a raw socket.
-        status: Of this process.
-
-    Raises:
-        UnsupportedError: a capability is missing.
-    """
-    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
-    have = int(match[1], 16) if match else 0
-    wanted = ["CAP_NET_ADMIN", *(["CAP_NET_RAW"] if needs_raw else [])]
-    missing = [name for name in wanted if not have >> _CAPABILITIES[name] & 1]
-    if missing:
-        raise UnsupportedError(
-            f"this user may not program the kernel: {' and '.join(missing)} missing",
-            hint="run it as root, or give it the capability: setpriv --ambient-caps, "
-            "AmbientCapabilities= of systemd, capabilities.add of a container",
-        )

@@ -162,10 +162,13 @@ def _failure(
     name: str, returncode: int, words: str, operation: str, subject: str
 ) -> DataplaneError:
     number, hint = errno.EINVAL, ""
-    if returncode == _RESOURCE_PROBLEM:
-        number, hint = errno.EBUSY, f"another program holds the lock for over {_LOCK_WAIT_S} s"
+    lock = re.search(r"can't open lock file (\S+): (.*)", words)
+    if lock is not None:
+        number, hint = errno.EACCES, _about_lock(lock[1], lock[2])
     elif "Permission denied" in words or "you must be root" in words:
         number, hint = errno.EPERM, "run it as root"
+    elif returncode == _RESOURCE_PROBLEM:
+        number, hint = errno.EBUSY, f"another program holds the lock for over {_LOCK_WAIT_S} s"
     return DataplaneError(
         operation=operation,
         subject=subject,
@@ -173,6 +176,13 @@ def _failure(
         detail=f"{name} says: {words[:300]}",
         hint=hint,
     )
+
+
+def _about_lock(path: str, trouble: str) -> str:
+    """What to do when the lock that all legacy programs of a host share cannot be opened."""
+    if trouble == os.strerror(errno.EROFS):
+        return f"make {path} before, or its directory writable: a mount, ReadWritePaths= of systemd"
+    return f"only root may open {path}: run it as user 0, or with CAP_DAC_READ_SEARCH"
 
 
 def _line_of(pieces: Iterable[str], words: str) -> str:
@@ -246,12 +256,33 @@ def open_tables(
     return opened
 
 
+def why_unusable(family: Family, variant: Variant) -> str:
+    """Why there is no table nat to work with, in words; empty when there is one.
+
+    Source: kube-proxy 1.36 looks for chain POSTROUTING of table nat.
+
+    Raises:
+        UnsupportedError: this process may not use it.
+    """
+    name = variant.program(family, "")
+    if shutil.which(name) is None:
+        return f"there is no {name}; {_INSTALL}"
+    try:
+        _check_access(family, variant)
+    except DataplaneError as error:
+        return error.message
+    return ""
+
+
 def _check_access(family: Family, variant: Variant) -> None:
     """Ask for a table: saving alone needs no rights where none was ever used."""
     name = variant.program(family, "")
+    command = [name, "-w", str(_LOCK_WAIT_S), "-t", "nat", "-S", "POSTROUTING"]
     try:
-        run_program([name, "-w", str(_LOCK_WAIT_S), "-t", "nat", "-S"], (), "read", "table nat")
+        run_program(command, (), "read", "table nat")
     except DataplaneError as error:
+        if error.errno == errno.EACCES:
+            raise UnsupportedError(error.message, hint=error.hint) from error
         if error.errno != errno.EPERM:
             raise
         raise UnsupportedError(

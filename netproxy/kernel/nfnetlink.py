@@ -17,7 +17,7 @@ from types import TracebackType
 from netproxy.errors import DataplaneError, UnsupportedError
 from netproxy.model.ip import Family
 from netproxy.nft import attributes as nl
-from netproxy.nft.transaction import Transaction, describe
+from netproxy.nft.transaction import DeleteSet, Transaction, describe
 from netproxy.nft.wire import Message, encode, frame, request
 
 NETLINK_NETFILTER = 12
@@ -94,30 +94,74 @@ class NfnetlinkSocket:
 
     def _commit_batch(self, messages: Sequence[Message], transaction: Transaction) -> None:
         first = self._sequence
+        size, refusals = self._send_batch(messages, transaction)
+        if refusals:
+            sequence, number, detail = refusals[0]
+            raise _refused(number, detail, transaction, messages, sequence - first - 1)
+        self.batches_sent += 1
+        self.bytes_sent += size
+
+    def rehearse(self, transaction: Transaction) -> dict[int, int]:
+        """What the kernel would refuse of a transaction, none of which takes effect.
+
+        The kernel goes through all of a batch before it commits any of it, and tells of every
+        message that it refuses. The last one here is a mistake on purpose.
+
+        Returns:
+            The index of each refused operation → why, as an errno.
+
+        Raises:
+            DataplaneError: the kernel does not even look at it.
+        """
+        mistake = Transaction(
+            transaction.family,
+            transaction.table,
+            [*transaction.operations, DeleteSet("there-is-no-such-set")],
+        )
+        messages = encode(mistake)
+        first = self._sequence
+        _, refusals = self._send_batch(messages, mistake)
+        refused: dict[int, int] = {}
+        for sequence, number, detail in refusals:
+            index = sequence - first - 1
+            if not 0 <= index < len(messages):
+                raise _refused(number, detail, mistake, messages, -1)
+            refused.setdefault(messages[index].operation, number)
+        if refused.pop(len(transaction.operations), None) is None:
+            raise _refused(errno.EIO, "a mistake was accepted", mistake, messages, -1)
+        return refused
+
+    def _send_batch(
+        self, messages: Sequence[Message], transaction: Transaction
+    ) -> tuple[int, list[tuple[int, int, str]]]:
+        """Send a batch; returns its size, and (sequence, errno, text) of all that was refused.
+
+        Raises:
+            DataplaneError: it cannot be sent.
+        """
+        first = self._sequence
         batch = frame(messages, transaction.family, first_sequence=first)
         self._sequence = first + len(messages) + 1
         try:
             self._socket.send(batch)
         except OSError as error:
             raise _refused(error.errno or errno.EIO, "", transaction, messages, -1) from error
-        refusal: tuple[int, int, str] | None = None
+        refusals: list[tuple[int, int, str]] = []
         while True:
             try:
                 buffer = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                break
+                return len(batch), refusals
             except OSError as error:
                 # Too many errors for the receive buffer: the batch was refused all the same.
-                refusal = refusal or (error.errno or errno.EIO, first, "")
-                break
-            for sequence, number, detail in _acknowledgements(buffer):
-                if number and first <= sequence <= self._sequence and refusal is None:
-                    refusal = number, sequence, detail
-        if refusal is not None:
-            number, sequence, detail = refusal
-            raise _refused(number, detail, transaction, messages, sequence - first - 1)
-        self.batches_sent += 1
-        self.bytes_sent += len(batch)
+                if not refusals:
+                    refusals.append((first, error.errno or errno.EIO, ""))
+                return len(batch), refusals
+            refusals += [
+                (sequence, number, detail)
+                for sequence, number, detail in _acknowledgements(buffer)
+                if number and first <= sequence <= self._sequence
+            ]
 
     def dump(self, kind: int, family: Family, body: bytes = b"") -> Iterator[bytes]:
         """Every message of a dump, from its nfgenmsg on.

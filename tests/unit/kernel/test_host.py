@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from netproxy.errors import UnsupportedError
 from netproxy.kernel.host import (
     Wishes,
     Write,
     count_cpus,
     plan_writes,
     prepare_host,
-    require_rights,
 )
 
 CONNTRACK = "proc/sys/net/netfilter/nf_conntrack_"
@@ -132,24 +130,3 @@ def test_processors(tmp_path: Path, text: str, count: int) -> None:
     (tmp_path / "sys/devices/system/cpu").mkdir(parents=True)
     (tmp_path / "sys/devices/system/cpu/online").write_text(text + "\n")
     assert count_cpus(tmp_path) == count
-
-
-@pytest.mark.parametrize(
-    ("effective", "needs_raw", "missing"),
-    [
-        ("000001ffffffffff", True, ""),
-        ("0000000000001000", False, ""),
-        ("0000000000001000", True, "CAP_NET_RAW missing"),
-        ("0000000000000000", True, "CAP_NET_ADMIN and CAP_NET_RAW missing"),
-        ("0000000000000000", False, "CAP_NET_ADMIN missing"),
-    ],
-)
-def test_rights(tmp_path: Path, effective: str, needs_raw: bool, missing: str) -> None:
-    status = tmp_path / "status"
-    status.write_text(f"Name:\tnetproxy\nCapInh:\t0000000000000000\nCapEff:\t{effective}\n")
-    if not missing:
-        require_rights(needs_raw=needs_raw, status=status)
-        return
-    with pytest.raises(UnsupportedError, match=missing) as caught:
-        require_rights(needs_raw=needs_raw, status=status)
-    assert caught.value.hint
