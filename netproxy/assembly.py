@@ -34,7 +34,7 @@ from netproxy.kernel import host
 from netproxy.kernel.addresses import AddressListener, read_addresses
 from netproxy.kubernetes.contract import ClientSettings, ObserveRequest
 from netproxy.leftovers import blind_spots
-from netproxy.log import EventLogger
+from netproxy.log import EventLogger, configure
 from netproxy.metrics.proxy import ProxyMetrics
 from netproxy.metrics.registry import Looked
 from netproxy.model.ip import Family
@@ -220,6 +220,7 @@ class NodeProxy:
             log.error("configuration not taken", error=error.message, hint=error.hint)
             return
         self._configuration, self._settings = configuration, settings
+        configure(is_json=settings.log.is_json, verbosity=settings.log.verbosity)
         log.info("configuration changed", mode=settings.proxy.mode.value)
         daemon.replace(engine)
 

@@ -14,12 +14,17 @@ from typing import NamedTuple
 from netproxy.config.decode import Configuration, Warned, decode_documents
 from netproxy.config.encode import encode
 from netproxy.config.problems import Problems
+from netproxy.config.settings import find_mistakes
+from netproxy.config.unused import unused_fields
 from netproxy.errors import ConfigError, ManifestError
 from netproxy.sources.manifests.documents import read_documents
 
 POLL_S = 1.0
 """A look costs microseconds; unlike inotify it works on every file system, and it sees the symlink
 that a mounted ConfigMap changes two directories above."""
+SETTLE_S = 0.1
+"""Half a file may be a configuration, too: it is read when nobody has written for so long."""
+_MOST_SETTLING = 50
 
 
 class Read(NamedTuple):
@@ -27,6 +32,9 @@ class Read(NamedTuple):
 
     configuration: Configuration
     warnings: list[Warned]
+    """Fields that do not exist, or do nothing."""
+    data: bytes
+    """What was read, so that a watch knows from where to go on."""
 
 
 def speller(path: str) -> Callable[[str], str]:
@@ -60,21 +68,25 @@ def write_config_file(path: str, configuration: Configuration) -> None:
 
 
 async def watch_config_file(
-    path: str, *, poll_s: float = POLL_S
+    path: str, since: bytes, *, poll_s: float = POLL_S
 ) -> AsyncIterator[Read | ConfigError]:
-    """Whatever the file says anew, beginning with the first change after this call.
+    """Whatever the file says anew.
+
+    Args:
+        path: The file.
+        since: What it said when it was read last. It may have changed since then.
+        poll_s: Seconds from one look to the next.
 
     Yields:
-        What it says, or why that cannot be used.
+        What it says, or why that cannot be used; nothing twice.
     """
-    seen = _fingerprint(path)
-    content = _content(path)
+    seen: Mapping[str, int] | None = {}
+    content: bytes | None = since
     while True:
         await asyncio.sleep(poll_s)
-        now = _fingerprint(path)
-        if now == seen:
+        if _fingerprint(path) == seen:
             continue
-        seen = now
+        seen = await _settle(path, min(SETTLE_S, poll_s))
         try:
             data = _read_bytes(path)
         except ConfigError as error:
@@ -103,8 +115,10 @@ def _decode(data: bytes, path: str) -> Read:
     configuration, warnings = decode_documents(documents, problems)
     if not documents:
         problems.add("", "is empty", "write at least apiVersion and kind")
+    if problems.found:
+        find_mistakes(configuration, problems)
     problems.raise_if_any(speller(path))
-    return Read(configuration, warnings)
+    return Read(configuration, warnings + unused_fields(configuration.kube), data)
 
 
 def _read_bytes(path: str) -> bytes:
@@ -118,11 +132,19 @@ def _read_bytes(path: str) -> bytes:
         ) from error
 
 
-def _content(path: str) -> bytes | None:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return None
+async def _settle(path: str, quiet_s: float) -> Mapping[str, int] | None:
+    """The file's fingerprint, when it stays the same; a file that never rests is read all the same.
+
+    As times of files are coarse, the wait also sees to it that a later write has another one.
+    """
+    seen = _fingerprint(path)
+    for _ in range(_MOST_SETTLING):
+        await asyncio.sleep(quiet_s)
+        now = _fingerprint(path)
+        if now == seen:
+            break
+        seen = now
+    return seen
 
 
 def _fingerprint(path: str) -> Mapping[str, int] | None:

@@ -124,7 +124,7 @@ def unit(*, executable: str | None, legacy_iptables: bool, run_flags: Sequence[s
             problem="nothing says where Services come from",
             hint="-f, --kubeconfig, --master or --config",
         )
-    mode = Loader(flags, ()).load().settings.proxy.mode
+    mode = Loader(flags, {}).load().settings.proxy.mode
     program = _absolute("--executable", executable or _this_program())
     plan = plan_unit(program, run_flags, mode, legacy_iptables=legacy_iptables)
     click.echo(render_unit(plan), nl=False)

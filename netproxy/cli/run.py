@@ -36,11 +36,16 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     from netproxy.cli.loading import Loader
 
     ctx = click.get_current_context()
-    flags_given = {name: value for name, value in ctx.params.items() if _was_given(ctx, name)}
-    loader = Loader(flags, list(flags_given))
+    given = {
+        parameter.name: parameter.opts[0]
+        for parameter in ctx.command.params
+        if parameter.name in ctx.params and _was_given(ctx, parameter.name)
+    }
+    loader = Loader(flags, given)
     loaded = loader.load()
     settings = loaded.settings
     log.configure(is_json=settings.log.is_json, verbosity=settings.log.verbosity)
+    loader.say_what_has_no_effect(loaded)
     if flags["write_config_to"] is not None:
         from netproxy.config_file import write_config_file
 
@@ -50,7 +55,6 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
         from netproxy.cli.rules import clean_up_everybody
 
         return clean_up_everybody()
-    loader.say_what_has_no_effect(loaded)
     if flags["init_only"]:
         assembly.prepare_host(settings, is_for_another=True)
         return None
@@ -63,7 +67,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
         settings,
         paths=flags["filename"],
         tell=tell if dry_run else None,
-        flags={f"--{n.replace('_', '-')}": flags_given[n] for n in sorted(flags_given)},
+        flags={given[name]: ctx.params[name] for name in sorted(given)},
     )
 
     async def main() -> None:

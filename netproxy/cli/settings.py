@@ -9,7 +9,13 @@ from netproxy.errors import ConfigError
 
 if TYPE_CHECKING:
     from netproxy.config.decode import Configuration
-    from netproxy.config.kubeproxy import Conntrack, NetproxyConfiguration
+    from netproxy.config.kubeproxy import (
+        Conntrack,
+        Ipvs,
+        Logging,
+        NetproxyConfiguration,
+        Winkernel,
+    )
     from netproxy.config.settings import Settings
     from netproxy.core.config import ProxyConfig
 
@@ -31,9 +37,16 @@ _FLAG_OF = {
     "conntrack.tcpEstablishedTimeout": "--conntrack-tcp-timeout-established",
     "conntrack.tcpCloseWaitTimeout": "--conntrack-tcp-timeout-close-wait",
     "conntrack.udpStreamTimeout": "--conntrack-udp-timeout-stream",
-    "featureGates.AllowServiceExternalIPs": "--feature-gates",
+    "clientConnection.burst": "--kube-api-burst",
+    "clientConnection.contentType": "--kube-api-content-type",
+    "clientConnection.qps": "--kube-api-qps",
+    "ipvs.tcpFinTimeout": "--ipvs-tcpfin-timeout",
+    "logging.flushFrequency": "--log-flush-frequency",
     "logging.format": "--log-format",
+    "logging.options.json.infoBufferSize": "--log-json-info-buffer-size",
+    "logging.options.text.infoBufferSize": "--log-text-info-buffer-size",
     "logging.verbosity": "-v",
+    "logging.vmodule": "--vmodule",
     **{
         f"{mode}.{field}": flag
         for mode in ("iptables", "nftables")
@@ -54,6 +67,9 @@ def flag_of(field: str) -> str:
         >>> flag_of("bindAddress"), flag_of("conntrack.maxPerCore"), flag_of("mode")
         ('--bind-address', '--conntrack-max-per-core', '--proxy-mode')
     """
+    field = field.partition("[")[0]
+    if field.startswith("featureGates"):
+        return "--feature-gates"
     if field in _FLAG_OF:
         return _FLAG_OF[field]
     words = "".join(f"-{c.lower()}" if c.isupper() else c for c in field)
@@ -68,12 +84,7 @@ def read_settings(flags: Flags) -> Settings:
     """
     from netproxy.config.settings import make_settings
 
-    return make_settings(
-        read_configuration(flags),
-        hostname=hostname(),
-        master=flags.get("master") or "",
-        spell=flag_of,
-    )
+    return make_settings(read_configuration(flags), hostname=hostname(), spell=flag_of)
 
 
 def read_proxy_config(flags: Flags) -> ProxyConfig:
@@ -115,19 +126,18 @@ def read_configuration(flags: Flags) -> Configuration:
         feature_gates=_feature_gates(flags.get("feature_gates") or ()),
         client_connection=kp.ClientConnection(
             kubeconfig=flags.get("kubeconfig"),
+            content_type=flags.get("kube_api_content_type"),
             qps=_fraction(flags, "kube_api_qps", "--kube-api-qps"),
             burst=_number(flags, "kube_api_burst", "--kube-api-burst"),
         ),
-        logging=kp.Logging(
-            format=flags.get("logging_format") or flags.get("log_format"),
-            verbosity=read_verbosity(flags),
-        ),
+        logging=_logging(flags),
         hostname_override=override,
         bind_address=flags.get("bind_address"),
         healthz_bind_address=_listen(flags, "healthz"),
         metrics_bind_address=_listen(flags, "metrics"),
         bind_address_hard_fail=_switch(flags, "bind_address_hard_fail"),
         enable_profiling=_switch(flags, "profiling"),
+        show_hidden_metrics_for_version=flags.get("show_hidden_metrics_for_version"),
         mode=flags["proxy_mode"],
         iptables=kp.Iptables(
             bit,
@@ -136,7 +146,9 @@ def read_configuration(flags: Flags) -> Configuration:
             period,
             min_period,
         ),
+        ipvs=_ipvs(flags),
         nftables=kp.Nftables(bit, everything, period, min_period),
+        winkernel=_winkernel(flags),
         detect_local_mode=flags["detect_local_mode"],
         detect_local=kp.DetectLocal(
             flags["pod_bridge_interface"], flags["pod_interface_name_prefix"]
@@ -145,13 +157,17 @@ def read_configuration(flags: Flags) -> Configuration:
         node_port_addresses=_words(flags["nodeport_addresses"]),
         oom_score_adj=_number(flags, "oom_score_adj"),
         conntrack=_conntrack(flags),
+        config_sync_period=flags.get("config_sync_period"),
+        windows_run_as_service=_switch(flags, "windows_service"),
     )
     return Configuration(kube, _own(flags))
 
 
 def _own(flags: Flags) -> NetproxyConfiguration:
+    """What kube-proxy's configuration has no field for, and what its fields cannot say."""
     from netproxy.config.kubeproxy import NetproxyConfiguration
 
+    verbosity = read_verbosity(flags)
     return NetproxyConfiguration(
         node_ips=_words(flags["node_ip"]),
         zone=flags["zone"],
@@ -162,6 +178,82 @@ def _own(flags: Flags) -> NetproxyConfiguration:
         require_sysctls=_switch(flags, "require_sysctls"),
         service_counters=_switch(flags, "service_counters"),
         kube_context=flags.get("kube_context"),
+        master=flags.get("master"),
+        min_sync_period="0s" if _is_zero(flags.get("min_sync_period")) else None,
+        serve_health=_listen(flags, "healthz") != "",
+        serve_metrics=_listen(flags, "metrics") != "",
+        log_verbosity=verbosity_of_own(verbosity),
+    )
+
+
+def _is_zero(word: str | None) -> bool:
+    from netproxy.config.duration import parse_duration
+
+    try:
+        return word is not None and parse_duration(word) == 0
+    except ValueError:
+        return False
+
+
+def verbosity_of_own(verbosity: int | None) -> int | None:
+    """``logVerbosity``, which is needed for 0 only: in ``logging`` that stands for the default."""
+    return 0 if verbosity == 0 else None
+
+
+def _logging(flags: Flags) -> Logging:
+    from netproxy.config.kubeproxy import FormatOptions, Logging, LoggingOptions, Vmodule
+
+    vmodule = []
+    for word in _words([flags.get("vmodule") or ""]):
+        pattern, _, level = word.partition("=")
+        if not (level.isascii() and level.isdigit() and len(level) < 10):
+            raise ConfigError(
+                setting="--vmodule",
+                problem=f"{word[:40]!r} gives no level",
+                hint="--vmodule sync=4",
+            )
+        vmodule.append(Vmodule(pattern, int(level)))
+    return Logging(
+        format=flags.get("logging_format") or flags.get("log_format"),
+        flush_frequency=flags.get("log_flush_frequency"),
+        verbosity=read_verbosity(flags),
+        vmodule=vmodule or None,
+        options=LoggingOptions(
+            **{
+                form: FormatOptions(
+                    _switch(flags, f"log_{form}_split_stream"),
+                    flags.get(f"log_{form}_info_buffer_size"),
+                )
+                for form in ("text", "json")
+            }
+        ),
+    )
+
+
+def _ipvs(flags: Flags) -> Ipvs:
+    from netproxy.config.kubeproxy import Ipvs
+
+    return Ipvs(
+        sync_period=flags.get("ipvs_sync_period"),
+        min_sync_period=flags.get("ipvs_min_sync_period"),
+        scheduler=flags.get("ipvs_scheduler"),
+        exclude_cidrs=_words([flags.get("ipvs_exclude_cidrs") or ""]) or None,
+        strict_arp=_switch(flags, "ipvs_strict_arp"),
+        tcp_timeout=flags.get("ipvs_tcp_timeout"),
+        tcp_fin_timeout=flags.get("ipvs_tcpfin_timeout"),
+        udp_timeout=flags.get("ipvs_udp_timeout"),
+    )
+
+
+def _winkernel(flags: Flags) -> Winkernel:
+    from netproxy.config.kubeproxy import Winkernel
+
+    return Winkernel(
+        network_name=flags.get("network_name"),
+        source_vip=flags.get("source_vip"),
+        enable_dsr=_switch(flags, "enable_dsr"),
+        root_hns_endpoint_name=flags.get("root_hnsendpoint_name"),
+        forward_health_check_vip=_switch(flags, "forward_healthcheck_vip"),
     )
 
 
@@ -256,13 +348,25 @@ def _fraction(flags: Flags, name: str, setting: str) -> float | None:
 
 
 def _listen(flags: Flags, what: str) -> str | None:
-    """``--healthz-bind-address``; the deprecated ``--healthz-port`` where only that is given."""
-    address, port = flags.get(f"{what}_bind_address"), flags.get(f"{what}_port")
-    if address is None and port is not None:
-        if port == "0":
-            return ""
+    """``--healthz-bind-address``, to which the deprecated ``--healthz-port`` adds what it lacks.
+
+    Source: kube-proxy 1.36, addressFromDeprecatedFlags: port 0 means nowhere.
+    """
+    address: str | None = flags.get(f"{what}_bind_address")
+    port = _number(flags, f"{what}_port")
+    if port is None:
+        return address
+    if port == 0:
+        return ""
+    if address is None:
         return f"0.0.0.0:{port}" if what == "healthz" else f"127.0.0.1:{port}"
-    return address if address is None else str(address)
+    from netproxy.model.ip import parse_address
+
+    try:
+        bare = parse_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return address
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
 
 
 def _feature_gates(values: Iterable[str]) -> dict[str, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -80,23 +80,52 @@ def decode_documents(
 
 
 def _decode(
-    document: Mapping[Any, Any], kind: type[msgspec.Struct], problems: Problems
+    block: Mapping[Any, Any], kind: type[msgspec.Struct], problems: Problems, path: str = ""
 ) -> msgspec.Struct:
     """Field by field, so that one mistake does not hide the next; null counts as absent."""
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(kind):
-        raw = document.get(field.encode_name)
+        raw, place = block.get(field.encode_name), f"{path}{field.encode_name}"
+        inner = _block_of(field.type)
         if raw is None:
+            continue
+        if inner is not None and isinstance(raw, dict):
+            values[field.name] = _decode(raw, inner, problems, f"{place}.")
             continue
         try:
             values[field.name] = msgspec.convert(_without_nulls(raw), field.type)
         except msgspec.ValidationError as error:
-            place, message = explain(error)
-            path = f"{field.encode_name}.{place}" if place else field.encode_name
-            problems.add(path.replace(".[", "["), message)
+            problems.add(*_mistake(error, place))
         except UnicodeEncodeError:
-            problems.add(field.encode_name, "holds half a character")
+            problems.add(place, "holds half a character", "write the character itself")
     return kind(**values)
+
+
+def _block_of(type_: object) -> type[msgspec.Struct] | None:
+    """The block that stands in a field; None: a value."""
+    return type_ if isinstance(type_, type) and issubclass(type_, msgspec.Struct) else None
+
+
+def _mistake(error: msgspec.ValidationError, field: str) -> tuple[str, str, str]:
+    """(field, problem, hint) of a value of the wrong type."""
+    place, message = explain(error)
+    problem, _, hint = message.partition("; ")
+    wanted = problem.removeprefix("must be ").split(",")[0].split(" or ")[0]
+    return (
+        f"{field}.{place}".replace(".[", "[").rstrip("."),
+        problem,
+        hint or _REMEDIES.get(wanted, "see what kube-proxy takes here"),
+    )
+
+
+_REMEDIES = {
+    "a fraction": "write a number",
+    "a list": "as in [a, b], also if it is only one",
+    "a mapping": "write its fields below it, further to the right",
+    "a whole number": "write a whole number",
+    "text": "write one word or a text in quotes",
+    "true": "write true or false, without quotes",
+}
 
 
 def _without_nulls(raw: object) -> object:
@@ -130,6 +159,7 @@ def _without_zeros(kube: KubeProxyConfiguration) -> KubeProxyConfiguration:
             sync_period=unless_zero(kube.iptables.sync_period),
             min_sync_period=unless_zero(kube.iptables.min_sync_period),
         ),
+        ipvs=replace(kube.ipvs, sync_period=unless_zero(kube.ipvs.sync_period)),
         nftables=replace(
             kube.nftables,
             sync_period=unless_zero(kube.nftables.sync_period),
@@ -146,11 +176,25 @@ def _unknown_fields(
     for name, value in document.items():
         place = f"{path}{name}"
         if name in fields:
-            inner = fields[name].type
-            is_block = isinstance(inner, type) and issubclass(inner, msgspec.Struct)
-            if is_block and isinstance(value, dict):
-                yield from _unknown_fields(value, inner, f"{place}.")
+            for inner, block, where in _blocks_in(value, fields[name].type):
+                yield from _unknown_fields(block, inner, f"{place}{where}.")
             continue
         close = get_close_matches(str(name), fields, n=1)
         hint = f"; did you mean {path}{close[0]}?" if close else ""
         yield Warned(shorten(place).strip("'"), f"there is no such field{hint}")
+
+
+def _blocks_in(
+    value: object, type_: Any
+) -> Iterator[tuple[type[msgspec.Struct], Mapping[Any, Any], str]]:
+    """(kind, block, index in brackets) of the blocks that a field holds: one, or a list of them."""
+    inner = _block_of(type_)
+    if inner is not None and isinstance(value, dict):
+        yield inner, value, ""
+    if isinstance(value, list):
+        lists = [part for part in get_args(type_) if get_origin(part) is list]
+        kinds = [kind for part in lists for kind in map(_block_of, get_args(part)) if kind]
+        for index, each in enumerate(value):
+            for kind in kinds:
+                if isinstance(each, dict):
+                    yield kind, each, f"[{index}]"

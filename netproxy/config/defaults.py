@@ -1,7 +1,7 @@
 """What an absent field means.
 
-Source: kube-proxy 1.36, SetDefaults_KubeProxyConfiguration. Two are ours: the mode, nftables, and
-the least time from one sync to the next, 100 ms, as a sync costs milliseconds.
+Source: kube-proxy 1.36, SetDefaults_KubeProxyConfiguration. Ours are the mode, nftables, the least
+time from one sync to the next, 100 ms, as a sync costs milliseconds, and JSON for the API.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from typing import TypeVar
 import msgspec
 
 from netproxy.config.duration import format_duration, parse_duration
-from netproxy.config.kubeproxy import Conntrack, KubeProxyConfiguration, NetproxyConfiguration
+from netproxy.config.kubeproxy import (
+    Conntrack,
+    Ipvs,
+    KubeProxyConfiguration,
+    NetproxyConfiguration,
+    Nftables,
+)
 from netproxy.core.config import ProxyMode
 from netproxy.model.ip import parse_address
 
@@ -25,10 +31,9 @@ SYNC_PERIOD = "30s"
 def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
     """The same with every field set that has a default. What is no duration stays as it is."""
     replace = msgspec.structs.replace
-    mode = given.mode or ProxyMode.NFTABLES.value
     bind = given.bind_address or "0.0.0.0"  # noqa: S104 - nothing is bound to it
     any_address, loopback = ("[::]", "[::1]") if _is_ipv6(bind) else ("0.0.0.0", "127.0.0.1")  # noqa: S104 - kube-proxy's default
-    client, logging = given.client_connection, given.logging
+    client, logging, nftables = given.client_connection, given.logging, _nftables(given)
     return replace(
         given,
         feature_gates=given.feature_gates or {},
@@ -44,7 +49,6 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
             logging,
             format=logging.format or "text",
             flush_frequency=logging.flush_frequency or "5s",
-            verbosity=logging.verbosity,
         ),
         hostname_override=given.hostname_override or "",
         bind_address=bind,
@@ -53,7 +57,7 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
         bind_address_hard_fail=bool(given.bind_address_hard_fail),
         enable_profiling=bool(given.enable_profiling),
         show_hidden_metrics_for_version=given.show_hidden_metrics_for_version or "",
-        mode=mode,
+        mode=given.mode or ProxyMode.NFTABLES.value,
         iptables=replace(
             given.iptables,
             masquerade_bit=_or(given.iptables.masquerade_bit, 14),
@@ -62,12 +66,13 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
             sync_period=_canonical(_or(given.iptables.sync_period, SYNC_PERIOD)),
             min_sync_period=_canonical(_or(given.iptables.min_sync_period, MIN_SYNC_PERIOD)),
         ),
+        ipvs=_complete_ipvs(given.ipvs),
         nftables=replace(
-            given.nftables,
-            masquerade_bit=_or(given.nftables.masquerade_bit, 14),
-            masquerade_all=bool(given.nftables.masquerade_all),
-            sync_period=_canonical(_or(given.nftables.sync_period, SYNC_PERIOD)),
-            min_sync_period=_canonical(_or(given.nftables.min_sync_period, MIN_SYNC_PERIOD)),
+            nftables,
+            masquerade_bit=_or(nftables.masquerade_bit, 14),
+            masquerade_all=bool(nftables.masquerade_all),
+            sync_period=_canonical(_or(nftables.sync_period, SYNC_PERIOD)),
+            min_sync_period=_canonical(_or(nftables.min_sync_period, MIN_SYNC_PERIOD)),
         ),
         detect_local_mode=given.detect_local_mode or "ClusterCIDR",
         cluster_cidr=given.cluster_cidr or "",
@@ -75,6 +80,37 @@ def complete(given: KubeProxyConfiguration) -> KubeProxyConfiguration:
         oom_score_adj=_or(given.oom_score_adj, -999),
         conntrack=_complete_conntrack(given.conntrack),
         config_sync_period=_canonical(_or(given.config_sync_period, "15m")),
+    )
+
+
+def _nftables(given: KubeProxyConfiguration) -> Nftables:
+    """What counts for nftables mode.
+
+    Without a mode, kube-proxy would take iptables and that block. We take nftables, so what that
+    block says about masquerading and periods must not be lost.
+    """
+    block, other = given.nftables, given.iptables
+    if given.mode:
+        return block
+    return Nftables(
+        masquerade_bit=_or(block.masquerade_bit, other.masquerade_bit),
+        masquerade_all=block.masquerade_all or other.masquerade_all,
+        sync_period=_or(block.sync_period, other.sync_period),
+        min_sync_period=_or(block.min_sync_period, other.min_sync_period),
+    )
+
+
+def _complete_ipvs(given: Ipvs) -> Ipvs:
+    return msgspec.structs.replace(
+        given,
+        sync_period=_canonical(given.sync_period or SYNC_PERIOD),
+        min_sync_period=_canonical(given.min_sync_period or "0s"),
+        scheduler=given.scheduler or "",
+        exclude_cidrs=given.exclude_cidrs or [],
+        strict_arp=bool(given.strict_arp),
+        tcp_timeout=_canonical(given.tcp_timeout or "0s"),
+        tcp_fin_timeout=_canonical(given.tcp_fin_timeout or "0s"),
+        udp_timeout=_canonical(given.udp_timeout or "0s"),
     )
 
 
@@ -104,6 +140,10 @@ def complete_own(given: NetproxyConfiguration) -> NetproxyConfiguration:
         require_sysctls=bool(given.require_sysctls),
         service_counters=bool(given.service_counters),
         kube_context=given.kube_context or "",
+        master=given.master or "",
+        min_sync_period=_canonical(given.min_sync_period) if given.min_sync_period else None,
+        serve_health=_or(given.serve_health, True),
+        serve_metrics=_or(given.serve_metrics, True),
     )
 
 

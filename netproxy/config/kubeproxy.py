@@ -25,13 +25,31 @@ class ClientConnection(_Block):
     burst: int | None = None
 
 
+class Vmodule(_Block):
+    file_pattern: str | None = None
+    verbosity: int | None = None
+
+
+class FormatOptions(_Block):
+    """How a format writes. Nothing here does what they say."""
+
+    split_stream: bool | None = None
+    info_buffer_size: str | int | None = None
+    """A quantity of bytes, such as 64Ki."""
+
+
+class LoggingOptions(_Block):
+    text: FormatOptions = msgspec.field(default_factory=FormatOptions)
+    json: FormatOptions = msgspec.field(default_factory=FormatOptions)
+
+
 class Logging(_Block):
     format: str | None = None
     flush_frequency: str | int | None = None
     """A duration, or nanoseconds."""
     verbosity: int | None = None
-    vmodule: list[dict[str, str | int]] | None = None
-    options: dict[str, object] | None = None
+    vmodule: list[Vmodule] | None = None
+    options: LoggingOptions = msgspec.field(default_factory=LoggingOptions)
 
 
 class Iptables(
@@ -176,9 +194,18 @@ class NetproxyConfiguration(
         "require_sysctls": "requireSysctls",
         "service_counters": "serviceCounters",
         "kube_context": "kubeContext",
+        "min_sync_period": "minSyncPeriod",
+        "serve_health": "serveHealth",
+        "serve_metrics": "serveMetrics",
+        "log_verbosity": "logVerbosity",
     },
 ):
-    """What kube-proxy does not have: a second document in the same file."""
+    """What kube-proxy does not have: a document of its own, behind kube-proxy's in the same file.
+
+    kube-proxy should start with such a file: it decodes one value, and of a text with several
+    documents Go's YAML library then takes the first, by its documentation of Unmarshal. That was
+    not tried with a kube-proxy. Ours may also stand alone.
+    """
 
     api_version: str = OWN_API_VERSION
     kind: str = OWN_KIND
@@ -192,3 +219,12 @@ class NetproxyConfiguration(
     """A sysctl that cannot be written ends the start; else it is a warning."""
     service_counters: bool | None = None
     kube_context: str | None = None
+    master: str | None = None
+    """An API server, instead of the kubeconfig's: kube-proxy's flag, which its file cannot say."""
+    min_sync_period: str | None = None
+    """Instead of the mode's. In kube-proxy's blocks 0 stands for the default; here it is 0."""
+    serve_health: bool | None = None
+    """False: nowhere. In kube-proxy's file an empty address stands for the default."""
+    serve_metrics: bool | None = None
+    log_verbosity: int | None = None
+    """Instead of ``logging.verbosity``, where 0 stands for the default."""

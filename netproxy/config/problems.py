@@ -60,9 +60,11 @@ class Problems:
         Raises:
             ConfigError: naming each field.
         """
+        # One flag may set several fields: what is wrong with it is said once.
+        spelled = dict.fromkeys((spell(e.field), e.problem, e.hint) for e in self.found)
         errors = [
-            ConfigError(setting=spell(each.field), problem=each.problem, hint=each.hint or None)
-            for each in self.found
+            ConfigError(setting=setting, problem=problem, hint=hint or None)
+            for setting, problem, hint in spelled
         ]
         if len(errors) == 1:
             raise errors[0]

@@ -313,7 +313,7 @@ def test_a_file_is_followed_through_renames_symlinks_and_mistakes(tmp_path: Path
         os.replace(tmp_path / "..new", tmp_path / "..data")
 
     async def follow() -> None:
-        changes = watch_config_file(path, poll_s=0.001)
+        changes = watch_config_file(path, Path(path).read_bytes(), poll_s=0.001)
 
         async def following(change: Callable[[], object]) -> Read | ConfigError:
             # Begun before the change is made, as its first step looks at what there is.
