@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from netproxy import __version__
 from netproxy.core.config import DetectLocalMode, ProxyMode
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -339,6 +340,48 @@ _DROP_IN = (
 """kube-proxy's that are rarely used: accepted, and not in --help."""
 
 
+def _say_version(ctx: click.Context, _: click.Parameter, word: str | None) -> None:
+    if word is None or ctx.resilient_parsing:
+        return
+    click.echo(f"netproxy {__version__}")
+    ctx.exit()
+
+
+def _say_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    hidden = [p for p in ctx.command.params if isinstance(p, click.Option) and p.hidden]
+    for parameter in hidden:
+        parameter.hidden = False
+    click.echo(ctx.get_help())
+    for parameter in hidden:
+        parameter.hidden = True
+    ctx.exit()
+
+
+_ABOUT = (
+    # Not in the environment, as the others: NETPROXY_VERSION is a likely name for something else.
+    click.option(
+        "--version",
+        is_flag=False,
+        flag_value="true",
+        is_eager=True,
+        expose_value=False,
+        callback=_say_version,
+        hidden=True,
+        help="Show the version and exit.",
+    ),
+    click.option(
+        "--help-all",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_say_all,
+        help="As --help, with those of kube-proxy's flags that are rarely used.",
+    ),
+)
+
+
 def _decorator(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         for option in reversed(options):
@@ -353,5 +396,5 @@ proxy_flags = _decorator((*_FILENAME, *_PROXY, *_OUTPUT, *_COLOR))
 dry_run_flag = _decorator(_DRY_RUN)
 take_over_flag = _decorator(_TAKE_OVER)
 output_flag = _decorator(_OUTPUT)
-daemon_flags = _decorator((*_API, *_PERIODS, *_SERVING, *_HOST, *_LOG, *_DROP_IN))
+daemon_flags = _decorator((*_API, *_PERIODS, *_SERVING, *_HOST, *_LOG, *_DROP_IN, *_ABOUT))
 """What only ``run`` has."""

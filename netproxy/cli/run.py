@@ -36,11 +36,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     from netproxy.cli.loading import Loader
 
     ctx = click.get_current_context()
-    given = {
-        parameter.name: parameter.opts[0]
-        for parameter in ctx.command.params
-        if parameter.name in ctx.params and _was_given(ctx, parameter.name)
-    }
+    given = _flags_given(ctx)
     loader = Loader(flags, given)
     loaded = loader.load()
     settings = loaded.settings
@@ -81,13 +77,14 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     return None
 
 
-def _was_given(ctx: click.Context, name: str) -> bool:
-    """Whether somebody gave this flag, in whatever way."""
-    source = ctx.get_parameter_source(name)
-    return source in (
-        click.core.ParameterSource.COMMANDLINE,
-        click.core.ParameterSource.ENVIRONMENT,
-    )
+def _flags_given(ctx: click.Context) -> dict[str, str]:
+    """The flags that somebody gave, in whatever way: click's name → the flag as it is written."""
+    ways = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+    return {
+        parameter.name: parameter.opts[0]
+        for parameter in ctx.command.params
+        if parameter.name in ctx.params and ctx.get_parameter_source(parameter.name) in ways
+    }
 
 
 def _print_change(proxier: Proxier, change: Preview, *, is_json: bool, color: str) -> None:

@@ -109,6 +109,7 @@ class _Reader:
     """Reads a configuration; wrong values are noted and replaced by harmless ones."""
 
     def __init__(self, given: Configuration) -> None:
+        self.has_mode = bool(given.kube.mode)
         self.kube = complete(given.kube)
         self.own = complete_own(given.own)
         self.problems = Problems()
@@ -120,6 +121,7 @@ class _Reader:
         block = kube.iptables if mode is ProxyMode.IPTABLES else kube.nftables
         limit_s, min_s = self._periods(block, mode)
         check_what_is_not_used(kube, self.problems)
+        self._drop_echoes()
         health, metrics = kube.healthz_bind_address or "", kube.metrics_bind_address or ""
         return Settings(
             proxy=self._proxy_config(mode, block, hostname),
@@ -179,6 +181,17 @@ class _Reader:
                 "iptablesVariant", "variant", own.iptables_variant or "", ("auto", "legacy", "nft")
             ),
         )
+
+    def _drop_echoes(self) -> None:
+        """Without a mode, nftables has what the iptables block says, also its mistakes."""
+        if not self.has_mode:
+            found = self.problems.found
+            echoes = {
+                each._replace(field=each.field.replace("iptables.", "nftables."))
+                for each in found
+                if each.field.startswith("iptables.")
+            }
+            self.problems.found = [each for each in found if each not in echoes]
 
     def _mode(self, word: str) -> ProxyMode:
         note = {

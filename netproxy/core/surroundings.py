@@ -119,8 +119,11 @@ def _nodeport_ips(
 def _primary(
     config: ProxyConfig, family: Family, node: Node | None, addresses: Addresses
 ) -> IPAddress | None:
-    """The node's own address: the operator's word, the Node object's, the kernel's."""
-    given = config.node_ips or (node.addresses if node else ())
+    """The node's own address: the operator's word, the Node object's, the kernel's.
+
+    Source: kube-proxy 1.36, detectNodeIPs: each family for itself.
+    """
+    given = (*config.node_ips, *(node.addresses if node else ()))
     return next((a for a in given if family_of(a) is family), addresses.primary)
 
 

@@ -68,7 +68,7 @@ def test_every_flag_is_explained(verb: str) -> None:
     for parameter in command_of(verb).params:
         assert isinstance(parameter, click.Option)
         assert parameter.help, parameter.name
-        assert parameter.envvar, parameter.name
+        assert parameter.envvar or parameter.is_eager, parameter.name
 
 
 def test_help_lists_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

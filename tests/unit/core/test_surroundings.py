@@ -33,6 +33,8 @@ def test_the_primary_address_is_the_operators_then_the_nodes_then_the_kernels() 
     assert look(named, node=node, primary=KERNEL).nodeport_ips == (OPERATOR,)
     assert look(config, node=node, primary=KERNEL).nodeport_ips == (NODE,)
     assert look(config, primary=KERNEL).nodeport_ips == (KERNEL,)
+    other = config._replace(node_ips=(IPAddress("fd00::1"),))
+    assert look(other, node=node, primary=KERNEL).nodeport_ips == (NODE,), "each family for itself"
 
 
 def test_without_a_primary_address_nodeports_are_served_nowhere_rather_than_everywhere() -> None:
