@@ -205,6 +205,7 @@ class NodeProxy:
     ) -> None:
         if settings == self._settings:
             return
+        _configure_log(settings)
         try:
             supported = settings
             if self._tell is None:
@@ -217,10 +218,10 @@ class NodeProxy:
                 engine.close()
                 raise
         except NetproxyError as error:
+            _configure_log(self._settings)
             log.error("configuration not taken", error=error.message, hint=error.hint)
             return
         self._configuration, self._settings = configuration, settings
-        configure(is_json=settings.log.is_json, verbosity=settings.log.verbosity)
         log.info("configuration changed", mode=settings.proxy.mode.value)
         daemon.replace(engine)
 
@@ -249,6 +250,10 @@ def _where(settings: Settings) -> Where:
         settings.bind_hard_fail,
         settings.profiling,
     )
+
+
+def _configure_log(settings: Settings) -> None:
+    configure(is_json=settings.log.is_json, verbosity=settings.log.verbosity)
 
 
 def prepare_host(settings: Settings, *, is_for_another: bool = False) -> Settings:

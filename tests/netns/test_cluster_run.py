@@ -203,6 +203,41 @@ def test_a_configuration_that_changes_is_taken_without_a_restart(
         one.end()
 
 
+class FiledDaemon(ClusterDaemon):
+    """One that is told by its file alone how to log."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "netproxy", "run", *self.flags]
+
+
+def test_the_log_follows_its_configuration(netns: NetworkNamespace, tmp_path: Path) -> None:
+    path = tmp_path / "config.conf"
+    (tmp_path / "manifests").mkdir()
+    head = f"{HEAD}mode: nftables\nhostnameOverride: node-1\n"
+    path.write_text(f"{head}clusterCidr: 10.0.0.0/8\nlogging: {{format: json, verbosity: 1}}\n")
+    one = FiledDaemon(
+        *(netns, tmp_path, "--config", str(path), "-f", str(tmp_path / "manifests")),
+        *("--masquerade-all", "--log-flush-frequency", "1s"),
+    )
+    try:
+        one.wait_for(lambda: "service-ips" in one.rules(), "first sync")
+        warned = [(each["event"], each.get("flag", each.get("field"))) for each in one.events()]
+        assert [each for each in warned if each[0] in ("configuration", "flag ignored")] == [
+            ("flag ignored", "--masquerade-all"),
+            ("configuration", "clusterCidr"),
+        ]
+        assert ("flag without effect", "--log-flush-frequency") in warned
+        assert not one.says("starting"), "which is of level 2"
+        path.write_text(f"{head}logging: {{format: json, verbosity: 2}}\n")
+        one.wait_for(lambda: bool(one.says("configuration changed")), "level 2")
+        path.write_text(f"{head}logging: {{format: json, verbosity: 2}}\nbindAddres: '::'\n")
+        one.wait_for(lambda: bool(one.says("configuration")[1:]), "a field that there is not")
+        assert one.says("configuration")[1]["field"] == "bindAddres"
+        assert len(one.says("configuration changed")) == 1, "it means the same"
+    finally:
+        one.end()
+
+
 def run(space: NetworkNamespace, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "netproxy", "run", *arguments]
     return space.call(

@@ -296,6 +296,28 @@ def test_no_document_raises_anything(document: object) -> None:
     assert problems.found
 
 
+def test_half_a_file_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody is writing may be a configuration at any moment, but not the one they mean."""
+    path = tmp_path / "config.yaml"
+    path.write_text(HEAD)
+    writes = iter(["mode: iptables\n", "clusterCIDR: 10.0.0.0/8\n", "oomScoreAdj: 0\n"])
+
+    async def work_on(seconds: float) -> None:
+        assert seconds > 0
+        with contextlib.suppress(StopIteration), path.open("a") as file:
+            file.write(next(writes))
+
+    monkeypatch.setattr(asyncio, "sleep", work_on)
+    changes = watch_config_file(str(path), path.read_bytes())
+
+    async def next_change() -> Read | ConfigError:
+        return await anext(changes)
+
+    change = asyncio.run(next_change())
+    assert isinstance(change, Read)
+    assert change.configuration.kube.oom_score_adj == 0
+
+
 def test_a_file_is_followed_through_renames_symlinks_and_mistakes(tmp_path: Path) -> None:
     """A mounted ConfigMap: a link to ..data/file, and ..data is a link that is replaced."""
     for name, zone in (("first", "a"), ("second", "b")):

@@ -222,6 +222,12 @@ def test_mistakes_have_a_field_and_a_remedy(path: Path, text: str, words: str) -
     assert caught.value.hint
 
 
+def test_a_key_that_stands_twice_is_a_mistake(path: Path) -> None:
+    path.write_text(f"{HEAD}mode: iptables\nmode: nftables\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml:4: the key 'mode' stands here twice"):
+        settings_of(path)
+
+
 def test_one_mistake_does_not_hide_the_next(path: Path) -> None:
     """Wrong types, wrong values, in one block and in several documents."""
     kube = "mode: ipvs\nconntrack: {min: few, maxPerCore: many, udpTimeout: -1s}\noomScoreAdj: 5000"
