@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from netproxy.config.duration import parse_duration
+from netproxy.config.duration import DURATION_HINT, parse_duration
 from netproxy.config.kubeproxy import (
     API_VERSION,
     KIND,
@@ -95,10 +95,26 @@ def _decode(
         try:
             values[field.name] = msgspec.convert(_without_nulls(raw), field.type)
         except msgspec.ValidationError as error:
-            problems.add(*_mistake(error, place))
+            for mistake in _mistakes(error, raw, field.type, place):
+                problems.add(*mistake)
         except UnicodeEncodeError:
             problems.add(place, "holds half a character", "write the character itself")
     return kind(**values)
+
+
+def _mistakes(
+    error: msgspec.ValidationError, raw: object, type_: object, field: str
+) -> Iterator[tuple[str, str, str]]:
+    """(field, problem, hint): of a mapping of any names, each wrong value by its name."""
+    named = raw if isinstance(raw, dict) else {}
+    if not named or not all(isinstance(name, str) and name.isidentifier() for name in named):
+        yield _mistake(error, field)
+        return
+    for name, value in named.items():
+        try:
+            msgspec.convert(_without_nulls({name: value}), type_)
+        except msgspec.ValidationError as each:
+            yield (f"{field}.{name}", *_mistake(each, field)[1:])
 
 
 def _block_of(type_: object) -> type[msgspec.Struct] | None:
@@ -111,11 +127,13 @@ def _mistake(error: msgspec.ValidationError, field: str) -> tuple[str, str, str]
     place, message = explain(error)
     problem, _, hint = message.partition("; ")
     wanted = problem.removeprefix("must be ").split(",")[0].split(" or ")[0]
-    return (
-        f"{field}.{place}".replace(".[", "[").rstrip("."),
-        problem,
-        hint or _REMEDIES.get(wanted, "see what kube-proxy takes here"),
-    )
+    path = f"{field}.{place}".replace(".[", "[").rstrip(".")
+    if wanted == "text" and path.endswith(_DURATIONS):
+        hint = DURATION_HINT
+    return path, problem, hint or _REMEDIES.get(wanted, "see what kube-proxy takes here")
+
+
+_DURATIONS = ("Period", "Timeout", "Frequency")
 
 
 _REMEDIES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+DURATION_HINT = "for example 100ms, 1m30s"
 _UNIT_S = {
     "ns": 1e-9,
     "us": 1e-6,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import yaml
 
@@ -29,6 +31,11 @@ def to_plain(given: Configuration) -> dict[str, object]:
 
 
 def _to_document(of: KubeProxyConfiguration | NetproxyConfiguration) -> dict[str, object]:
-    fields = msgspec.to_builtins(of)
-    rest = {k: v for k, v in fields.items() if v != {} and k not in ("apiVersion", "kind")}
+    fields = _without_empty_blocks(msgspec.to_builtins(of))
+    rest = {k: v for k, v in fields.items() if k not in ("apiVersion", "kind")}
     return {"apiVersion": of.api_version, "kind": of.kind, **rest}
+
+
+def _without_empty_blocks(block: dict[str, Any]) -> dict[str, Any]:
+    inner = {k: _without_empty_blocks(v) if isinstance(v, dict) else v for k, v in block.items()}
+    return {k: v for k, v in inner.items() if v != {}}

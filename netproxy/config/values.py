@@ -7,12 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from netproxy.config.duration import format_duration, parse_duration
+from netproxy.config.duration import DURATION_HINT, format_duration, parse_duration
 from netproxy.config.problems import Problems
 from netproxy.model.findings import shorten
 from netproxy.model.ip import IPAddress, Prefix, parse_address, parse_prefix
-
-DURATION_HINT = "for example 100ms, 1m30s"
 
 
 class Listen(NamedTuple):
