@@ -109,7 +109,7 @@ def _decode(data: bytes, path: str) -> Read:
         raise ConfigError(
             setting=f"{error.path}:{error.line}" if error.line else error.path,
             problem=error.message.partition(": ")[2],
-            hint=error.hint,
+            hint=error.hint or "netproxy run --write-config-to FILE shows how one looks",
         ) from error
     problems = Problems()
     configuration, warnings = decode_documents(documents, problems)

@@ -220,8 +220,9 @@ def test_mistakes(file: Callable[[str], str], text: str, words: str) -> None:
         ("", "is empty"),
         ("kind: Service", "'Service' is no configuration of a proxy"),
         ("kind: KubeProxyConfiguration\napiVersion: v1", "'v1' has no KubeProxyConfiguration"),
-        ("[1]", "is a list"),
-        ("{", "line"),
+        ("[1]", ":1: a list is no Kubernetes object"),
+        ("{", ":2: is neither YAML nor JSON"),
+        ("\ufffe", "is neither YAML nor JSON: unacceptable character"),
         (HEAD + "---\n" + HEAD, "there is more than one KubeProxyConfiguration"),
     ],
 )
@@ -230,7 +231,8 @@ def test_files_that_are_no_configuration(file: Callable[[str], str], text: str, 
     with pytest.raises(ConfigError) as caught:
         read_config_file(path)
     assert path in caught.value.message
-    assert words in caught.value.message or ":" in caught.value.setting
+    assert words in caught.value.message
+    assert caught.value.hint
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
