@@ -42,15 +42,20 @@ def find_support(config: ProxyConfig) -> Support:
         UnsupportedError: in none, or not in that of the node's first address; a right is missing.
     """
     variant = None
-    privileges.require([privileges.NET_ADMIN])
     if config.mode is ProxyMode.IPTABLES:
         variant = iptables.choose_variant(config.iptables_variant)
+    privileges.require(_rights(variant))
     left_out = {family: why for family in config.families if (why := why_without(family))}
     candidates = [family for family in config.families if family not in left_out]
     left_out |= _ask_iptables(variant, candidates) if variant else _ask_nftables(candidates)
     usable = tuple(family for family in config.families if family not in left_out)
     _check(config, usable, left_out)
     return Support(usable, left_out, variant)
+
+
+def _rights(variant: iptables.Variant | None) -> list[privileges.Right]:
+    is_legacy = variant is not None and variant.kind == "legacy"
+    return [privileges.NET_ADMIN, *([privileges.NET_RAW] if is_legacy else [])]
 
 
 def _check(config: ProxyConfig, usable: tuple[Family, ...], left_out: Mapping[Family, str]) -> None:
@@ -73,7 +78,5 @@ def _ask_nftables(families: list[Family]) -> dict[Family, str]:
 
 
 def _ask_iptables(variant: iptables.Variant, families: list[Family]) -> dict[Family, str]:
-    if variant.kind == "legacy":
-        privileges.require([privileges.NET_ADMIN, privileges.NET_RAW])
     reasons = {family: iptables.why_unusable(family, variant) for family in families}
     return {family: why for family, why in reasons.items() if why}

@@ -138,6 +138,7 @@ class _Pass:
     def _sync_kernel(self, *, take_over: bool) -> int:
         from netproxy.dataplanes import in_kernel
         from netproxy.kernel.addresses import read_addresses
+        from netproxy.leftovers import blind_spots
         from netproxy.proxier import Proxier
 
         tell = _Teller()
@@ -155,6 +156,8 @@ class _Pass:
                 settled = kernel.settle() if report.is_complete else []
             for words in settled:
                 output.print_note(words)
+            for spot in blind_spots(self._config) if take_over else []:
+                output.print_note(f"note: former rules cannot be looked for: {spot}")
             if report.flow_trouble is not None:
                 output.print_note(f"note: stale connections stay: {report.flow_trouble.message}")
             output.print_diagnostics(report.diagnostics, color=self._color)

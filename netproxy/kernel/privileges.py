@@ -2,15 +2,14 @@
 
 Found by trying, on Linux 6.18 as user 65534 (``tests/netns/test_rights.py``):
 
-==============================  ========================================================
-nftables mode                   CAP_NET_ADMIN
-iptables mode, nft variant      CAP_NET_ADMIN
-iptables mode, legacy variant   CAP_NET_ADMIN, CAP_NET_RAW, CAP_DAC_READ_SEARCH
-removing others' legacy rules   the same
-a score that the OOM killer     CAP_SYS_RESOURCE
-spares
-the size of conntrack's table   user 0 of the host, in the host's network namespace
-==============================  ========================================================
+=============================  =====================================================
+nftables mode                  CAP_NET_ADMIN
+iptables mode, nft variant     CAP_NET_ADMIN
+iptables mode, legacy variant  CAP_NET_ADMIN, CAP_NET_RAW, CAP_DAC_READ_SEARCH
+removing others' legacy rules  the same
+a lower OOM score              CAP_SYS_RESOURCE
+size of conntrack's table      user 0 of the host, in the host's network namespace
+=============================  =====================================================
 
 CAP_NET_ADMIN includes the settings of a network namespace under ``/proc/sys/net``, where that can
 be written at all. CAP_DAC_READ_SEARCH is for ``/run/xtables.lock`` and

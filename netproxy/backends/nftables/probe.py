@@ -99,7 +99,8 @@ def what_is_missing(tried: Transaction, refused: Collection[int]) -> list[str]:
         if isinstance(op, AddChain) and op.hook is not None
     ]
     missing += [f"sets like {op.set}" for op in lost if isinstance(op, AddSet)]
-    missing += _expressions(tried, refused)
+    # Rules that are refused with them may be so for want of them.
+    missing = missing or list(_expressions(tried, refused))
     if lost and not missing:
         missing = [f"what chain {op.chain} needs" for op in lost if isinstance(op, AddRule)]
     return list(dict.fromkeys(missing))
