@@ -1,0 +1,1 @@
+"""Where the API's objects are kept: in memory for readers, in SQLite for good."""
