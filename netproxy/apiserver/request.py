@@ -1,8 +1,8 @@
-"""A request and its answer without sockets, and what a request's path and query mean."""
+"""A request without sockets, and what its path and query mean."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, unquote
 from netproxy.api.resources import RESOURCES, Resource
 from netproxy.api.status import Cause, StatusError
 
-JSON = "application/json"
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"", "0", "f", "F", "false", "FALSE", "False"})
@@ -43,24 +42,6 @@ class Request:
     def agent(self) -> str:
         """The client program: who owns fields when it does not say so itself."""
         return self.headers.get("user-agent", "").split("/", 1)[0] or "unknown"
-
-
-class Answer(NamedTuple):
-    """What a client gets."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON
-    headers: Mapping[str, str] = _NO_HEADERS
-    warnings: tuple[str, ...] = ()
-
-
-class Stream(NamedTuple):
-    """An answer that goes on: of complete lines, any number at a time."""
-
-    chunks: AsyncIterator[bytes]
-    content_type: str = JSON
-    warnings: tuple[str, ...] = ()
 
 
 def parse_query(query: str) -> dict[str, str]:

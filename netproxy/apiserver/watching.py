@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
@@ -77,7 +78,8 @@ async def _follow(watch: Watch, version: int, newest: Callable[[], int]) -> Asyn
     """What happens after a version."""
     timeline = watch.timeline
     end = time.monotonic() + (watch.options.timeout_s or LONGEST_S)
-    next_bookmark = time.monotonic() + BOOKMARK_S
+    period = BOOKMARK_S if watch.options.bookmarks else math.inf
+    next_bookmark = time.monotonic() + period
     is_over = False
     while not is_over:
         if version < timeline.floor:
@@ -93,7 +95,7 @@ async def _follow(watch: Watch, version: int, newest: Callable[[], int]) -> Asyn
         if watch.options.bookmarks and (is_over or time.monotonic() >= next_bookmark):
             version = max(version, newest())
             yield _bookmark(watch.resource, version)
-            next_bookmark = time.monotonic() + BOOKMARK_S
+            next_bookmark = time.monotonic() + period
         elif not is_over:
             await timeline.wait(min(end, next_bookmark) - time.monotonic())
 

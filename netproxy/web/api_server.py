@@ -1,0 +1,215 @@
+"""Serves an API to clients who stay: connections are kept, bodies read, streams sent, TLS spoken.
+
+The second place that imports aiohttp to serve; ``server.py`` says what it costs.
+
+Nobody holds a place for nothing: a connection that does not ask within ``FIRST_REQUEST_S`` is
+closed, a body has ``BODY_S`` to arrive and may have so many bytes, and a client who does not take
+what is sent is let go when the connection's time-outs say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+from asyncio import sslproto
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from netproxy.web import Answer, ApiHandler, Inquiry, Place, Stream
+
+FIRST_REQUEST_S = 20.0
+"""From a connection to its first request."""
+BODY_S = 30.0
+"""From a request's head to the end of its body."""
+KEEP_ALIVE_S = 120.0
+"""Between two requests of a client."""
+MOST_CONNECTIONS = 8192
+COMPRESS_FROM = 128 * 1024
+"""Longer answers are compressed for who wants it, as a Kubernetes API server does (bytes)."""
+_TLS_BUFFER = 16 * 1024
+_HEAD_LIMIT = 32 * 1024
+_CLOSING_S = 2.0
+_log = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """Answers on any number of addresses and sockets.
+
+    Args:
+        handle: Answers one request.
+        body_limit: Longer bodies are refused with 413, in bytes.
+        refuse_body: Makes the answer to one that is too long.
+    """
+
+    def __init__(self, handle: ApiHandler, *, body_limit: int, refuse_body: Answer) -> None:
+        self._handle = handle
+        self._refuse_body = refuse_body
+        self._body_limit = body_limit
+        self._door = _Door(self._answer)
+        self._servers: list[asyncio.Server] = []
+        self._paths: list[Path] = []
+        # asyncio gives each TLS connection 256 KiB for reading; with hundreds of watchers that is
+        # most of what the process has. 16 KiB is TLS's own longest record.
+        sslproto.SSLProtocol.max_size = _TLS_BUFFER
+
+    async def listen(self, place: Place, context: ssl.SSLContext) -> int:
+        """Listen with TLS; returns the port. ``OSError``: the address is not to be had."""
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+        server = await loop.create_server(
+            self._door,
+            place.host,
+            place.port,
+            family=family,
+            ssl=context,
+            ssl_handshake_timeout=FIRST_REQUEST_S,
+            backlog=512,
+        )
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def listen_locally(self, path: Path) -> None:
+        """Listen on a socket of the file system that only our own user may use."""
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        sock = socket.socket(socket.AF_UNIX)
+        previous = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(previous)
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_unix_server(self._door, sock=sock))
+        self._paths.append(path)
+
+    async def close(self) -> None:
+        """Listen no more; answers under way have a moment, streams are ended."""
+        for server in self._servers:
+            server.close()
+        for path in self._paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        await self._door.shutdown(_CLOSING_S)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._door.asked(request)
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await self._read(request)
+        except TimeoutError:
+            return _response(request, self._refuse_body._replace(status=408))
+        if body is None:
+            response = _response(request, self._refuse_body)
+            response.force_close()
+            return response
+        answer = await self._handle(_inquiry(request, body))
+        if isinstance(answer, Stream):
+            return await _send_stream(request, answer)
+        return _response(request, answer)
+
+    async def _read(self, request: web.BaseRequest) -> bytes | None:
+        """The body, or None if it is too long."""
+        if not request.body_exists:
+            return b""
+        if (request.content_length or 0) > self._body_limit:
+            return None
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in request.content.iter_any():
+            size += len(piece)
+            if size > self._body_limit:
+                return None
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+class _Door(web.Server):
+    """aiohttp's server, closing connections that never ask and those beyond what we can bear."""
+
+    def __init__(self, handler: Any) -> None:
+        super().__init__(
+            handler,
+            access_log=None,
+            logger=_SILENT,
+            keepalive_timeout=KEEP_ALIVE_S,
+            handler_cancellation=True,
+            max_line_size=_HEAD_LIMIT,
+            max_field_size=_HEAD_LIMIT,
+        )
+        self._timers: dict[object, asyncio.TimerHandle] = {}
+        self._count = 0
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._count += 1
+        if self._count > MOST_CONNECTIONS:
+            _log.warning("too many connections", extra={"most": MOST_CONNECTIONS})
+            transport.abort()
+        loop = asyncio.get_running_loop()
+        self._timers[transport] = loop.call_later(FIRST_REQUEST_S, transport.abort)
+
+    def asked(self, request: web.BaseRequest) -> None:
+        """A request has come: the connection is worth keeping."""
+        timer = self._timers.pop(request.transport, None)
+        if timer is not None:
+            timer.cancel()
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        self._count -= 1
+        timer = self._timers.pop(handler.transport, None)
+        if timer is not None:
+            timer.cancel()
+        super().connection_lost(handler, exc)
+
+
+def _inquiry(request: web.BaseRequest, body: bytes) -> Inquiry:
+    path, _, query = request.raw_path.partition("?")
+    transport = request.transport
+    subject: tuple[tuple[str, str], ...] = ()
+    is_local = False
+    if transport is not None:
+        shown = transport.get_extra_info("peercert")
+        if shown:
+            subject = tuple(pair for name in shown["subject"] for pair in name)
+        is_local = transport.get_extra_info("socket").family == socket.AF_UNIX
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Inquiry(request.method, path, query, headers, body, is_local, subject)
+
+
+def _response(request: web.BaseRequest, answer: Answer) -> web.Response:
+    response = web.Response(
+        status=answer.status, body=answer.body, headers={**answer.headers, "Server": "netproxy"}
+    )
+    if len(answer.body) >= COMPRESS_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+async def _send_stream(request: web.BaseRequest, stream: Stream) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**stream.headers, "Server": "netproxy"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    try:
+        async for chunk in stream.chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client has gone, which ends what was made for it
+    finally:
+        aclose = getattr(stream.chunks, "aclose", None)
+        if aclose is not None:
+            await aclose()
+    return response
+
+
+_SILENT = logging.getLogger(__name__ + ".aiohttp")
+"""What is no HTTP is nothing that an operator could act upon."""
+_SILENT.disabled = True
