@@ -23,7 +23,7 @@ from netproxy.errors import ConfigError
 HISTORY_ROWS = 20_000
 """How many events outlive a restart. Trimmed when there are a quarter more."""
 _SCHEMA_VERSION = 1
-_BUSY_S = 5.0
+_BUSY_S = 1.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
