@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -13,11 +12,12 @@ from netproxy.api.objects import Key, Object, key_of
 from netproxy.api.resources import Resource
 from netproxy.api.status import StatusError
 from netproxy.errors import SourceError
+from netproxy.log import EventLogger
 
 FIRST_RETRY_S = 0.2
 LONGEST_RETRY_S = 10.0
 
-_log = logging.getLogger(__name__)
+_log = EventLogger(__name__)
 
 
 class OnChange(Protocol):
@@ -80,7 +80,8 @@ class Informer:
                     continue
                 _log.warning(
                     "cannot follow",
-                    extra={"resource": self.resource.qualified, "error": str(error)},
+                    resource=self.resource.qualified,
+                    error=str(error),
                 )
                 await asyncio.sleep(pause * (1.0 + self._jitter()))
                 pause = min(2 * pause, LONGEST_RETRY_S)

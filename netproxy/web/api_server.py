@@ -21,6 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
+from netproxy.log import EventLogger
 from netproxy.web import Answer, ApiHandler, Inquiry, Place, Stream
 
 FIRST_REQUEST_S = 20.0
@@ -35,7 +36,7 @@ COMPRESS_FROM = 128 * 1024
 _TLS_BUFFER = 16 * 1024
 _HEAD_LIMIT = 32 * 1024
 _CLOSING_S = 2.0
-_log = logging.getLogger(__name__)
+_log = EventLogger(__name__)
 
 
 class ApiServer:
@@ -149,7 +150,7 @@ class _Door(web.Server):
         super().connection_made(handler, transport)
         self._count += 1
         if self._count > MOST_CONNECTIONS:
-            _log.warning("too many connections", extra={"most": MOST_CONNECTIONS})
+            _log.warning("too many connections", most=MOST_CONNECTIONS)
             transport.abort()
         loop = asyncio.get_running_loop()
         self._timers[transport] = loop.call_later(FIRST_REQUEST_S, transport.abort)

@@ -7,7 +7,6 @@ the disk's time.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import sqlite3
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netproxy.errors import ConfigError
+from netproxy.log import EventLogger
 
 HISTORY_ROWS = 20_000
 """How many events outlive a restart. Trimmed when there are a quarter more."""
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS history (
 );
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_log = logging.getLogger(__name__)
+_log = EventLogger(__name__)
 
 
 class Row(NamedTuple):
@@ -203,7 +203,7 @@ class Database:
         except sqlite3.Error as error:
             if self._is_written(rows[-1].version):
                 return None
-            _log.error("not stored", extra={"file": str(self._path), "error": str(error)})
+            _log.error("not stored", file=str(self._path), error=str(error))
             return error
         return None
 
@@ -253,7 +253,7 @@ class Database:
             )
             self._kept -= cursor.rowcount
         except sqlite3.Error as error:
-            _log.warning("history not trimmed", extra={"error": str(error)})
+            _log.warning("history not trimmed", error=str(error))
 
 
 def _order_of(taken: Batch | _Order) -> _Order | None:

@@ -8,7 +8,6 @@ that was accepted and is not durable is lost together, and their writers hear th
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -19,9 +18,10 @@ from netproxy.apiserver.contract import Write
 from netproxy.apiserver.storage.database import Batch, Database, Row
 from netproxy.apiserver.storage.stored import Event, Stored, decode_state, encode_state
 from netproxy.apiserver.storage.timeline import Timeline
+from netproxy.log import EventLogger
 
 OnLoss: TypeAlias = Callable[[], None]
-_log = logging.getLogger(__name__)
+_log = EventLogger(__name__)
 
 
 def stored_name(resource: Resource) -> str:
@@ -177,7 +177,7 @@ class Store:
         """
         if losses == self._losses:
             self._losses += 1
-            _log.error("writes are lost", extra={"error": str(error), "count": len(self._pending)})
+            _log.error("writes are lost", error=str(error), count=len(self._pending))
             self._pending.clear()
             self._database.resume()
             for on_loss in self._on_loss:
