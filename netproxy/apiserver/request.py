@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from netproxy.api.resources import RESOURCES, Resource
 from netproxy.api.status import Cause, StatusError
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"", "0", "f", "F", "false", "FALSE", "False"})
 _BY_PLACE = {(each.root, each.plural): each for each in RESOURCES}
@@ -34,7 +32,7 @@ class Request:
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     user: str = ""
 

@@ -107,18 +107,22 @@ def _first_lines(watch: Watch) -> Iterator[bytes]:
 
 
 def _lines(watch: Watch, events: Iterable[Event]) -> Iterator[bytes]:
+    for kind, event in selected(events, watch.namespace, watch.matches):
+        yield watch.line(kind, event.last, event)
+
+
+def selected(
+    events: Iterable[Event], namespace: str, matches: Matches | None
+) -> Iterator[tuple[EventKind, Event]]:
+    """What a watcher with selectors hears: what leaves the selection is deleted to it."""
     for event in events:
-        if watch.namespace and event.key.namespace != watch.namespace:
+        if namespace and event.key.namespace != namespace:
             continue
-        was = event.before is not None and _is_selected(watch, event.before)
-        if event.after is not None and _is_selected(watch, event.after):
-            yield watch.line("MODIFIED" if was else "ADDED", event.last, event)
+        was = event.before is not None and (matches is None or matches(event.before))
+        if event.after is not None and (matches is None or matches(event.after)):
+            yield ("MODIFIED" if was else "ADDED"), event
         elif was:
-            yield watch.line("DELETED", event.last, event)
-
-
-def _is_selected(watch: Watch, state: Stored) -> bool:
-    return watch.matches is None or watch.matches(state)
+            yield "DELETED", event
 
 
 def _in_pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
