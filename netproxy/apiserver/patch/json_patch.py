@@ -8,9 +8,9 @@ null. Its words for what does not work are kept as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -89,10 +89,6 @@ def _read(patch: object) -> list[Mapping[str, Any]]:
                     "string"
                 )
     return patch
-
-
-class _Perform(Protocol):
-    def __call__(self, document: _Document, operation: Mapping[str, Any]) -> None: ...
 
 
 class _Document:
@@ -222,7 +218,7 @@ class _Document:
         return container, key
 
 
-_OPERATIONS: Mapping[str, _Perform] = MappingProxyType(
+_OPERATIONS: Mapping[str, Callable[[_Document, Mapping[str, Any]], None]] = MappingProxyType(
     {
         "add": _Document.add,
         "remove": _Document.remove,

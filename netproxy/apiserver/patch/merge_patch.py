@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from netproxy.api.objects import Object
 from netproxy.api.status import bad_request
 from netproxy.apiserver.patch.json_values import not_too_deep, type_name
@@ -41,22 +39,3 @@ def _merged(old: Object, patch: Object) -> Object:
         else:
             new[name] = value
     return new
-
-
-def merge_patch_between(old: Object, new: Object) -> Object:
-    """The smallest merge patch that makes ``new`` of ``old``.
-
-    A null inside ``new`` is lost: merge patches cannot say it.
-    """
-    patch: Object = {name: None for name in old if name not in new}
-    for name, value in new.items():
-        if name not in old:
-            patch[name] = value
-            continue
-        there: Any = old[name]
-        if isinstance(there, dict) and isinstance(value, dict):
-            if inner := merge_patch_between(there, value):
-                patch[name] = inner
-        elif there != value or isinstance(there, bool) is not isinstance(value, bool):
-            patch[name] = value
-    return patch

@@ -1,4 +1,4 @@
-"""In which order a merged list comes: as the patch says, and what only the server has in between."""
+"""The order of a merged list: as the patch says, with what only the server has in between."""
 
 from __future__ import annotations
 
