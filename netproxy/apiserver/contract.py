@@ -10,6 +10,22 @@ from netproxy.api.objects import Key, Object
 from netproxy.api.resources import Resource
 
 
+class Dice(Protocol):
+    """Chance, as ``random.Random`` has it."""
+
+    def randint(self, a: int, b: int) -> int:
+        """From a to b, both included."""
+        ...
+
+    def getrandbits(self, k: int) -> int:
+        """So many bits."""
+        ...
+
+    def choice(self, seq: str) -> str:
+        """One letter."""
+        ...
+
+
 class View(Protocol):
     """The objects as the next write finds them: with all earlier ones, durable yet or not.
 

@@ -51,7 +51,7 @@ def accepted_form(accept: str) -> Form:
                 plain = True
             elif (form := _shaped(shape, parameters)) is not None:
                 return form
-        elif media_type in _KNOWN and not shape:
+        elif media_type == YAML and not shape:
             others.append(Form(media_type))
     if plain:
         return Form()
@@ -60,7 +60,7 @@ def accepted_form(accept: str) -> Form:
     raise StatusError(
         406,
         "NotAcceptable",
-        f"only the following media types are accepted: {', '.join(_KNOWN)}",
+        f"only the following media types are accepted: {JSON}, {YAML}",
     )
 
 

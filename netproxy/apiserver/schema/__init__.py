@@ -5,7 +5,7 @@ by which patches merge lists.
 
 * ``type_of(resource, subresource)``, ``named(name)``: types;
 * ``check(obj, type, mode, duplicates)``: an object without unknown fields;
-* ``decode_json``, ``decode_yaml``, ``decode_any``, ``encode_yaml``: bodies.
+* ``decode_json``, ``decode_yaml``, ``decode_protobuf``, ``decode_any``, ``encode_yaml``: bodies.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from netproxy.apiserver.schema.decoding import (
     encode_yaml,
 )
 from netproxy.apiserver.schema.loading import all_types
+from netproxy.apiserver.schema.protobuf import decode_protobuf
 from netproxy.apiserver.schema.types import ObjectType
 
 _SUBRESOURCES = {
@@ -28,8 +29,8 @@ _SUBRESOURCES = {
 }
 
 __all__ = [
-    "Checked", "Mode", "check", "decode_any", "decode_json", "decode_yaml", "encode_yaml", "named",
-    "type_of",
+    "Checked", "Mode", "check", "decode_any", "decode_json", "decode_protobuf", "decode_yaml",
+    "encode_yaml", "named", "type_of",
 ]  # fmt: skip
 
 
