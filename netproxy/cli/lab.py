@@ -160,11 +160,11 @@ def _spec(
 def _find_namespace(lab_name: str, member: str) -> str:
     """The namespace of a member, by the name people use."""
     from netproxy.errors import ConfigError
-    from netproxy.lab import namespace
+    from netproxy.lab import census
     from netproxy.lab.names import parse_namespace_name
 
     known = []
-    for name in namespace.list_names(lab_name):
+    for name in census.list_names(lab_name):
         parts = parse_namespace_name(name)
         if parts is not None:
             if member in (parts.member, name):

@@ -1,4 +1,4 @@
-"""Build a lab's namespaces, links, addresses and routes in the kernel, with pyroute2.
+"""Build a lab's namespaces, links, addresses and routes in the kernel.
 
 Rule 1: an interpreter of ``topology``; it decides nothing.
 Rule 2: one thread does it all and dies afterwards, because it changes namespace all the time.
@@ -8,32 +8,21 @@ inside, its other end born directly in the other namespace.
 
 from __future__ import annotations
 
-import errno
 import os
-import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from pyroute2 import IPRoute, netns
-from pyroute2.netlink.exceptions import NetlinkError
-
-from netproxy.errors import DataplaneError, UnsupportedError
-from netproxy.lab import namespace as kernel
 from netproxy.lab.names import Role
 from netproxy.lab.topology import (
     BRIDGE,
     UPLINK,
     Namespace,
     Route,
-    Sysctl,
     Topology,
     Uplink,
 )
-from netproxy.model.ip import Family, Prefix
-
-_IFA_F_NODAD = 0x02
-_LOOPBACK_INDEX = 1
+from netproxy.model.ip import parse_address, parse_prefix
+from netproxy.netns import namespace, wiring
+from netproxy.netns.wiring import RouteEntry, Wiring
 
 
 def build_namespaces(topology: Topology, *, report: Callable[[Namespace], None]) -> None:
@@ -49,16 +38,15 @@ def build_namespaces(topology: Topology, *, report: Callable[[Namespace], None])
         DataplaneError: the kernel refused; names the namespace and the object.
         UnsupportedError: this user, or this kernel, cannot do it.
     """
-    kernel.run_in_thread(lambda: _Builder(topology).build(report))
+    namespace.run_in_thread(lambda: _Builder(topology).build(report))
 
 
 class _Builder:
-    """The sockets of one build: one per namespace that others are still to be plugged into."""
+    """The wires of one build: of each namespace that others are still to be plugged into."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._sockets: dict[str, Any] = {}
-        self._interfaces: dict[str, dict[str, int]] = {}
+        self._wirings: dict[str, Wiring] = {}
 
     def build(self, report: Callable[[Namespace], None]) -> None:
         try:
@@ -66,133 +54,61 @@ class _Builder:
                 self._build_one(each)
                 report(each)
         finally:
-            for socket in self._sockets.values():
-                socket.close()
+            for each_wiring in self._wirings.values():
+                each_wiring.close()
 
     def _build_one(self, space: Namespace) -> None:
-        self._make_namespace(space.name)
-        self._interfaces[space.name] = {"lo": _LOOPBACK_INDEX}
+        wiring.make_namespace(space.name)
         for sysctl in space.sysctls:
-            _write_sysctl(sysctl, space.name)
-        socket = self._sockets[space.name] = IPRoute()
-        self._try(space.name, "lo", lambda: socket.link("set", index=_LOOPBACK_INDEX, state="up"))
+            wiring.write_sysctl(sysctl.path, sysctl.value, space.name)
+        here = self._wirings[space.name] = Wiring(space.name)
+        here.set_up("lo")
         if space.role is Role.BACKBONE:
-            self._make_bridge(space)
+            here.add_bridge(BRIDGE)
+            for prefix in space.bridge_addresses:
+                here.add_address(BRIDGE, prefix)
         if space.uplink is not None:
-            self._plug_in(space.name, space.uplink)
+            self._plug_in(here, space.uplink)
         for route in space.routes:
-            self._add_route(space.name, route)
+            _add_route(here, route)
         if space.role not in (Role.BACKBONE, Role.NODE):
-            self._sockets.pop(space.name).close()
+            self._wirings.pop(space.name).close()
 
-    def _make_namespace(self, name: str) -> None:
-        """A new namespace with a name. This thread stays inside it."""
-        kernel.unshare_network()
-        try:
-            netns.attach(str(kernel.NETNS_DIR / name), threading.get_native_id())
-        except OSError as error:
-            raise DataplaneError(
-                operation="create", subject=f"namespace {name}", errno=error.errno or errno.EIO
-            ) from error
-
-    def _make_bridge(self, space: Namespace) -> None:
-        socket = self._sockets[space.name]
-        self._try(
-            space.name, BRIDGE, lambda: socket.link("add", ifname=BRIDGE, kind="bridge", state="up")
-        )
-        for prefix in space.bridge_addresses:
-            self._add_address(space.name, BRIDGE, prefix)
-
-    def _plug_in(self, name: str, uplink: Uplink) -> None:
+    def _plug_in(self, here: Wiring, uplink: Uplink) -> None:
         """The veth pair: this end ``eth0``, the other end born in the parent's namespace."""
-        socket = self._sockets[name]
-        descriptor = os.open(kernel.NETNS_DIR / uplink.parent, os.O_RDONLY | os.O_CLOEXEC)
-        peer = {"ifname": uplink.parent_interface, "net_ns_fd": descriptor}
+        descriptor = wiring.open_namespace(uplink.parent)
         try:
-            self._try(
-                name, UPLINK, lambda: socket.link("add", ifname=UPLINK, kind="veth", peer=peer)
-            )
+            here.add_veth(UPLINK, uplink.parent_interface, descriptor)
         finally:
             os.close(descriptor)
         self._configure_parent(uplink)
-        index = self._index(name, UPLINK)
-        self._try(name, UPLINK, lambda: socket.link("set", index=index, state="up"))
+        here.set_up(UPLINK)
         for prefix in uplink.addresses:
-            self._add_address(name, UPLINK, prefix)
+            here.add_address(UPLINK, prefix)
 
     def _configure_parent(self, uplink: Uplink) -> None:
-        parent, interface = uplink.parent, uplink.parent_interface
-        socket = self._sockets[parent]
-        index = self._index(parent, interface)
-        options = {"master": self._index(parent, uplink.bridge)} if uplink.bridge else {}
-        self._try(parent, interface, lambda: socket.link("set", index=index, state="up", **options))
+        parent, interface = self._wirings[uplink.parent], uplink.parent_interface
+        options = {"master": parent.index(uplink.bridge)} if uplink.bridge else {}
+        parent.set_up(interface, **options)
         for prefix in uplink.parent_addresses:
-            self._add_address(parent, interface, prefix)
+            parent.add_address(interface, prefix)
         for route in uplink.parent_routes:
-            self._add_route(parent, route)
+            _add_route(parent, route)
         if uplink.parent_sysctls:
-            here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            here = wiring.open_namespace()
             try:
-                kernel.enter(parent)
+                namespace.enter(uplink.parent)
                 for sysctl in uplink.parent_sysctls:
-                    _write_sysctl(sysctl, parent)
+                    wiring.write_sysctl(sysctl.path, sysctl.value, uplink.parent)
             finally:
-                netns.setns(here)
+                namespace.enter_descriptor(here, "the namespace of this thread")
                 os.close(here)
 
-    def _add_address(self, name: str, interface: str, prefix: Prefix) -> None:
-        socket, index = self._sockets[name], self._index(name, interface)
-        options: dict[str, Any] = {"address": prefix.address, "prefixlen": prefix.length}
-        if prefix.family is Family.IPV6:
-            options["flags"] = _IFA_F_NODAD
-        self._try(name, f"address {prefix}", lambda: socket.addr("add", index=index, **options))
 
-    def _add_route(self, name: str, route: Route) -> None:
-        socket = self._sockets[name]
-        options: dict[str, Any] = {"dst": route.destination}
-        if route.gateway:
-            options["gateway"] = route.gateway
-        if route.interface:
-            options["oif"] = self._index(name, route.interface)
-        if not route.gateway and not route.interface:
-            options["type"] = "unreachable"
-        if route.interface and not route.gateway and ":" not in route.destination:
-            options["scope"] = "link"  # a gateway is only taken from such a route
-        self._try(name, f"route {route.destination}", lambda: socket.route("add", **options))
-
-    def _index(self, name: str, interface: str) -> int:
-        known = self._interfaces[name]
-        if interface not in known:
-            found = self._sockets[name].link_lookup(ifname=interface)
-            if not found:
-                raise DataplaneError(
-                    operation="find", subject=f"{interface} in {name}", errno=errno.ENODEV
-                )
-            known[interface] = found[0]
-        return known[interface]
-
-    def _try(self, name: str, what: str, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except NetlinkError as error:
-            if error.code == errno.EOPNOTSUPP:
-                raise UnsupportedError(
-                    f"this kernel cannot make {what} in {name}", hint="try: modprobe -a veth bridge"
-                ) from error
-            raise DataplaneError(
-                operation="add", subject=f"{what} in {name}", errno=error.code or errno.EIO
-            ) from error
-
-
-def _write_sysctl(sysctl: Sysctl, name: str) -> None:
-    """Of the namespace this thread is in. A kernel without IPv6 lacks half of the files."""
-    path = Path("/proc/sys/net", sysctl.path)
-    try:
-        path.write_text(sysctl.value)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UnsupportedError(
-            f"cannot write {path} in {name}: {error.strerror}",
-            hint="a lab needs a writable /proc/sys, which many containers do not have",
-        ) from error
+def _add_route(here: Wiring, route: Route) -> None:
+    entry = RouteEntry(
+        parse_prefix(route.destination),
+        parse_address(route.gateway) if route.gateway else None,
+        route.interface or None,
+    )
+    here.put_route(entry, is_new=True)

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netproxy.errors import ConfigError, ManifestError, UnsupportedError
-from netproxy.lab import names, namespace, process, topology
+from netproxy.lab import census, names, process, topology
 from netproxy.lab.names import Role
 from netproxy.lab.process import ProcessError
 from netproxy.lab.topology import LabSpec, Namespace, Topology
+from netproxy.netns import namespace
 
 Report = Callable[[str], None]
 """Takes a few words about what has just been reached."""
@@ -111,7 +112,7 @@ def up(
     plan = topology.resolve_topology(spec)
     tell = report or _tell_nobody
     with _locked(spec.name):
-        if namespace.list_names(spec.name):
+        if census.list_names(spec.name):
             raise ConfigError(
                 setting=f"lab {spec.name}",
                 problem="exists already",
@@ -154,7 +155,7 @@ def down(name: str) -> list[str]:
 
 def list_labs() -> list[str]:
     """Names of the labs that exist, sorted."""
-    parsed = (names.parse_namespace_name(each) for each in namespace.list_names())
+    parsed = (names.parse_namespace_name(each) for each in census.list_names())
     return sorted({parts.lab for parts in parsed if parts})
 
 
@@ -257,7 +258,7 @@ def _log_path(state_dir: Path, member: str) -> Path:
 
 
 def _remove_all(name: str) -> list[str]:
-    found = namespace.list_names(name)
+    found = census.list_names(name)
     namespace.remove(found)
     shutil.rmtree(labs_dir() / name, ignore_errors=True)
     return found

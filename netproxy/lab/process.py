@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from netproxy.errors import ConfigError, NetproxyError, UnsupportedError
-from netproxy.lab import namespace
+from netproxy.netns import namespace
 
 Process = subprocess.Popen[bytes]
 

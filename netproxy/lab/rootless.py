@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from netproxy.errors import NetproxyError, UnsupportedError
-from netproxy.lab import namespace
+from netproxy.netns import namespace
 
 _MARK = "NETPROXY_ROOTLESS"
 """Set in the environment of the process that already runs in its own user namespace."""

@@ -10,9 +10,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.nftables.main import NFTables
 
 from netproxy.errors import ConfigError, DataplaneError
-from netproxy.lab import namespace
+from netproxy.lab import census
 from netproxy.lab.names import Role, parse_namespace_name
 from netproxy.lab.topology import BRIDGE, UPLINK
+from netproxy.netns import namespace
 
 TABLE = "netproxy"
 _FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
@@ -35,7 +36,7 @@ class Member(NamedTuple):
 
 def read_members(lab: str | None = None) -> list[Member]:
     """Every namespace of one lab, or of all labs; nodes first."""
-    names = namespace.list_names(lab)
+    names = census.list_names(lab)
     inhabitants = namespace.list_inhabitants(names)
     members = []
     for name in names:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from netproxy.lab import cluster, demo, namespace, rootless
+from netproxy.lab import census, cluster, demo, rootless
 from netproxy.lab.demo import LAB_PREFIX
 
 NETPROXY = (sys.executable, "-m", "netproxy")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def assert_gone(pid: int) -> None:
-    assert namespace.list_names(f"{LAB_PREFIX}{pid}") == []
+    assert census.list_names(f"{LAB_PREFIX}{pid}") == []
     assert not (cluster.labs_dir() / f"{LAB_PREFIX}{pid}").exists()
 
 
@@ -52,7 +52,7 @@ def test_an_interrupted_demo_cleans_up(number: signal.Signals, namespaces: int) 
     )
     lab = f"{LAB_PREFIX}{running.pid}"
     deadline = time.monotonic() + 30
-    while len(namespace.list_names(lab)) < namespaces and time.monotonic() < deadline:
+    while len(census.list_names(lab)) < namespaces and time.monotonic() < deadline:
         time.sleep(0.001)
     running.send_signal(number)
     assert running.wait(60) == 128 + number
@@ -65,9 +65,9 @@ def test_a_killed_demo_is_removed_by_the_next() -> None:
     )
     lab = f"{LAB_PREFIX}{running.pid}"
     deadline = time.monotonic() + 30
-    while len(namespace.list_names(lab)) < 5 and time.monotonic() < deadline:
+    while len(census.list_names(lab)) < 5 and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert namespace.list_names(lab)
+    assert census.list_names(lab)
     running.kill()
     running.wait()
     demo.remove_stale_labs()

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from netproxy.errors import EXIT_BAD_INPUT, ConfigError, NetproxyError
-from netproxy.lab import build, cluster, namespace, rootless, status, traffic
+from netproxy.lab import build, census, cluster, rootless, status, traffic
 from netproxy.lab.process import ProcessError
 from netproxy.lab.topology import LabSpec, Namespace, PodSpec, default_pods
 from netproxy.model.ip import Family
+from netproxy.netns import namespace
 
 DUAL = (Family.IPV4, Family.IPV6)
 NETPROXY = (sys.executable, "-m", "netproxy")
@@ -87,7 +88,7 @@ def inhabitants(spaces: set[tuple[int, int]]) -> list[str]:
 
 
 def assert_nothing_left(name: str, spaces: set[tuple[int, int]]) -> None:
-    assert namespace.list_names(name) == []
+    assert census.list_names(name) == []
     assert f"/np-{name}-" not in Path("/proc/self/mountinfo").read_text()
     assert inhabitants(spaces) == []
     assert not (cluster.labs_dir() / name).exists()
@@ -162,7 +163,7 @@ def test_a_stream_goes_on_until_it_is_stopped(name: str, bring_up: BringUp) -> N
 def test_up_and_down_leave_nothing(name: str, bring_up: BringUp) -> None:
     before = os.readlink("/proc/self/ns/net"), os.listdir("/sys/class/net")
     lab = bring_up(spec(name), with_proxy=False)
-    spaces = identities(namespace.list_names(name))
+    spaces = identities(census.list_names(name))
     assert len(spaces) == 8
     assert (os.readlink("/proc/self/ns/net"), os.listdir("/sys/class/net")) == before
     lab.down()
@@ -204,11 +205,11 @@ def test_a_killed_up_is_cleaned_by_down(name: str, count: int, flags: tuple[str,
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 30
-    while len(namespace.list_names(name)) < count and time.monotonic() < deadline:
+    while len(census.list_names(name)) < count and time.monotonic() < deadline:
         time.sleep(0.0005)
     running.kill()
     running.wait()
-    spaces = identities(namespace.list_names(name))
+    spaces = identities(census.list_names(name))
     assert spaces
     cluster.down(name)
     assert_nothing_left(name, spaces)
@@ -218,7 +219,7 @@ def test_a_killed_up_is_cleaned_by_down(name: str, count: int, flags: tuple[str,
 def test_an_interrupted_up_cleans_up_itself(name: str, number: signal.Signals) -> None:
     running = subprocess.Popen([*NETPROXY, "lab", "up", "--no-proxy", "--name", name])
     deadline = time.monotonic() + 30
-    while len(namespace.list_names(name)) < 2 and time.monotonic() < deadline:
+    while len(census.list_names(name)) < 2 and time.monotonic() < deadline:
         time.sleep(0.0005)
     running.send_signal(number)
     assert running.wait(30) == 128 + number
@@ -228,7 +229,7 @@ def test_an_interrupted_up_cleans_up_itself(name: str, number: signal.Signals) -
 def test_leftovers_of_every_kind_are_removed(name: str, bring_up: BringUp) -> None:
     """A name without a mount, and a namespace mounted twice."""
     bring_up(spec(name), with_proxy=False)
-    spaces = identities(namespace.list_names(name))
+    spaces = identities(census.list_names(name))
     (namespace.NETNS_DIR / f"np-{name}-pod-file").touch(mode=0)
     half_built = {each.name: each for each in status.read_members(name)}["file"]
     assert half_built.addresses == ()
@@ -313,7 +314,7 @@ def test_commands(name: str) -> None:
     assert "node-1" in text
     assert "none" in text
 
-    spaces = identities(namespace.list_names(name))
+    spaces = identities(census.list_names(name))
     assert run_netproxy("lab", "down", "--name", name).returncode == 0
     assert_nothing_left(name, spaces)
     assert run_netproxy("lab", "down", "--name", name).returncode == 0
@@ -386,4 +387,4 @@ print("fine", file=sys.stderr)
         timeout=60,
     )
     assert done.stderr.endswith("fine\n"), done.stderr
-    assert namespace.list_names(name) == []
+    assert census.list_names(name) == []

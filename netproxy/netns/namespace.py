@@ -1,10 +1,10 @@
-"""The kernel's view of a lab: named network namespaces, and the processes that live in them.
+"""Named network namespaces of this host, and the processes that live in them.
 
 Rule 1: a network namespace belongs to a *thread*. Whatever must happen inside one happens in a
 thread made for it, so that the caller's own namespace never changes; a process started from
 that thread begins its life in the namespace.
 Rule 2: what exists is read from the kernel (names under ``/run/netns``, ``/proc/*/ns/net``),
-never from a state file: a killed ``up`` writes none.
+never from a state file: a process that is killed writes none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from netproxy.errors import ConfigError, DataplaneError, UnsupportedError
-from netproxy.lab.names import parse_namespace_name
 
 NETNS_DIR = Path("/run/netns")
 
@@ -56,7 +55,7 @@ def run_inside(namespace: str, function: Callable[[], _T]) -> _T:
 
 def run_in_thread(function: Callable[[], _T]) -> _T:
     """What the function returns when it runs in a thread that dies afterwards."""
-    with ThreadPoolExecutor(1, thread_name_prefix="netproxy-lab") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="netproxy-netns") as pool:
         return pool.submit(function).result()
 
 
@@ -72,9 +71,23 @@ def enter(namespace: str) -> None:
     except FileNotFoundError:
         raise ConfigError(setting=namespace, problem="no such network namespace") from None
     try:
-        _call("enter", namespace, "setns", descriptor, CLONE_NEWNET)
+        enter_descriptor(descriptor, namespace)
     finally:
         os.close(descriptor)
+
+
+def enter_descriptor(descriptor: int, name: str) -> None:
+    """Move the calling *thread* into a namespace that is held open, for good.
+
+    Args:
+        descriptor: Of the namespace.
+        name: What to call it in messages.
+
+    Raises:
+        DataplaneError: it is no network namespace.
+        UnsupportedError: this user may not enter it.
+    """
+    _call("enter", name, "setns", descriptor, CLONE_NEWNET)
 
 
 def unshare_network() -> None:
@@ -86,14 +99,12 @@ def unshare_network() -> None:
     _call("make", "a network namespace", "unshare", CLONE_NEWNET)
 
 
-def list_names(lab: str | None = None) -> list[str]:
-    """Names of the namespaces of one lab, or of all labs, sorted."""
+def list_names() -> list[str]:
+    """All names, sorted, whoever gave them."""
     try:
-        names = sorted(os.listdir(NETNS_DIR))
+        return sorted(os.listdir(NETNS_DIR))
     except FileNotFoundError:
         return []
-    parsed = ((name, parse_namespace_name(name)) for name in names)
-    return [name for name, parts in parsed if parts and lab in (None, parts.lab)]
 
 
 def list_inhabitants(names: Iterable[str]) -> dict[str, list[int]]:
@@ -123,7 +134,7 @@ def remove(names: Iterable[str]) -> None:
     with _held_open(names) as identities:
         _kill_inhabitants(identities)
         for name in names:
-            _remove_name(name)
+            remove_name(name)
         # Somebody may have slipped in between the look and the removal of the name.
         _kill_inhabitants(identities)
 
@@ -142,7 +153,13 @@ def _held_open(names: Iterable[str]) -> Iterator[set[_Identity]]:
         yield identities
 
 
-def _remove_name(name: str) -> None:
+def remove_name(name: str) -> None:
+    """Take a name away; with the last process inside, the namespace is gone. May be repeated.
+
+    Raises:
+        DataplaneError: the kernel refused to unmount.
+        UnsupportedError: this user may not do it.
+    """
     path = NETNS_DIR / name
     try:
         while True:  # mounted twice is possible, and must not survive
@@ -163,7 +180,7 @@ def _kill_inhabitants(identities: set[_Identity]) -> None:
         if waited_s > _KILL_GRACE_S:
             raise DataplaneError(
                 operation="kill",
-                subject=f"processes {alive} in the lab",
+                subject=f"processes {alive}",
                 errno=errno.EBUSY,
                 hint="they do not even react to SIGKILL; see /proc/PID/stack",
             )

@@ -1,0 +1,1 @@
+"""Network namespaces of this host: made, wired, entered and removed."""
