@@ -54,6 +54,8 @@ class Informer:
         self._jitter = jitter
         self._objects: dict[Key, Object] = {}
         self._listeners: list[OnChange] = []
+        self._version = 0
+        self._news = asyncio.Event()
 
     @property
     def objects(self) -> Mapping[Key, Object]:
@@ -67,6 +69,12 @@ class Informer:
     def listen(self, on_change: OnChange) -> None:
         """Tell this one, too; what is known already is not told again."""
         self._listeners.append(on_change)
+
+    async def caught_up(self, version: int) -> None:
+        """Until what was written with this version, or a later one, has been told."""
+        while self._version < version:
+            self._news.clear()
+            await self._news.wait()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -90,6 +98,7 @@ class Informer:
         """List, then watch for as long as the server remembers; yields when something works."""
         listed = await self._client.list(self.resource, self._selection)
         self._replace_all(listed)
+        self._reached(listed.resource_version)
         self.synced.set()
         yield
         version = listed.resource_version
@@ -100,7 +109,12 @@ class Informer:
                     self._tell(key_of(event.object), None)
                 elif event.kind != "BOOKMARK":
                     self._tell(key_of(event.object), event.object)
+                self._reached(version)
                 yield
+
+    def _reached(self, version: str) -> None:
+        self._version = int(version) if version.isdigit() else self._version
+        self._news.set()
 
     def _replace_all(self, listed: ObjectList) -> None:
         current = {key_of(each): each for each in listed.items}
