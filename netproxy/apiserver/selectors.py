@@ -1,245 +1,198 @@
-"""Label and field selectors of lists and watches."""
+"""Which objects a list or a watch selects: by labels, and by a few fields.
+
+What fields a kind can be selected by is listed in ``_FIELDS``, as Kubernetes 1.36 has it. Most
+objects are looked at through their labels and names alone, without decoding them.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from netproxy.api.objects import Key, Object
-from netproxy.api.resources import Resource
-from netproxy.api.status import StatusError, bad_request
+from netproxy.api.labels import LabelSelector, parse_label_selector
+from netproxy.api.objects import Object
+from netproxy.api.resources import (
+    CORE_EVENTS,
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    Resource,
+)
+from netproxy.api.status import bad_request
 from netproxy.apiserver.pages import Matches
-from netproxy.apiserver.registry.names import label_value_faults, qualified_faults
 from netproxy.apiserver.storage.stored import Stored
 
-_TOKEN = re.compile(r"\s*(!=|==|=|!|,|\(|\)|[^\s=!,()]+)")
-_WORD = re.compile(r"[^\s=!,()]+\Z")
+Path = tuple[str, ...]
+"""Of a field, member by member."""
 
-_METADATA = ("metadata.name", "metadata.namespace")
-FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+_NAME: Path = ("metadata", "name")
+_NAMESPACE: Path = ("metadata", "namespace")
+_COMPONENT: Path = ("reportingComponent",)
+_SOURCE: Path = ("source", "component")
+_SWITCHES = frozenset({("spec", "unschedulable"), ("spec", "hostNetwork")})
+"""Booleans: absent is false."""
+_INVOLVED = (
+    "kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath",
+)  # fmt: skip
+
+
+def _paths(*names: str) -> dict[str, Path]:
+    return {name: tuple(name.split(".")) for name in names}
+
+
+_FIELDS: Mapping[Resource, Mapping[str, Path]] = MappingProxyType(
     {
-        "services": ("spec.clusterIP", "spec.type"),
-        "nodes": ("spec.unschedulable",),
-        "namespaces": ("status.phase",),
-        "pods": (
-            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-            "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName",
-        ),
-        "events": (
-            "involvedObject.kind", "involvedObject.namespace", "involvedObject.name",
-            "involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion",
-            "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
-        ),
-        "events.events.k8s.io": (
-            "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid",
-            "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath",
-            "reason", "reportingController", "type",
-        ),
-        "replicasets.apps": ("status.replicas",),
+        SERVICES: _paths("metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"),
+        PODS: {
+            **_paths(
+                "metadata.name", "metadata.namespace", "spec.nodeName", "spec.restartPolicy",
+                "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+                "status.phase", "status.podIP", "status.nominatedNodeName",
+            ),
+            "spec.host": ("spec", "nodeName"),
+        },
+        NODES: _paths("metadata.name", "spec.unschedulable"),
+        NAMESPACES: _paths("metadata.name", "status.phase"),
+        CORE_EVENTS: {
+            **_paths("metadata.name", "metadata.namespace", "reason", "type"),
+            **_paths(*(f"involvedObject.{name}" for name in _INVOLVED)),
+            "reportingComponent": _COMPONENT,
+            "source": _SOURCE,
+        },
+        # Events are stored as v1 has them, whatever they are asked for as.
+        EVENTS: {
+            **_paths("metadata.name", "metadata.namespace", "reason", "type"),
+            **{f"regarding.{name}": ("involvedObject", name) for name in _INVOLVED},
+            "reportingController": _COMPONENT,
+        },
     }
 )  # fmt: skip
-"""Further fields that can be asked for, by ``Resource.qualified`` (kube-apiserver 1.36)."""
-_STORED_AS = MappingProxyType(
-    {"regarding": "involvedObject", "reportingController": "reportingComponent"}
-)
+_METADATA = MappingProxyType(_paths("metadata.name", "metadata.namespace"))
 
-
-class Requirement(NamedTuple):
-    """One condition on labels."""
-
-    key: str
-    operator: str
-    """One of ``=``, ``!=``, ``in``, ``notin``, ``exists``, ``!``."""
-    values: frozenset[str] = frozenset()
-
-    def holds(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels meet it; what is not there is not equal to anything."""
-        value = labels.get(self.key)
-        if self.operator in {"=", "in"}:
-            return value in self.values
-        if self.operator in {"!=", "notin"}:
-            return value is None or value not in self.values
-        return (value is not None) == (self.operator == "exists")
+_TERM = re.compile(r"(?:[^\\,]|\\.|\\\Z)+|,", re.DOTALL)
+_OPERATOR = re.compile(r"!=|==|=")
+_ESCAPED = re.compile(r"\\(.?)|[,=]", re.DOTALL)
 
 
 class FieldRequirement(NamedTuple):
-    """One condition on a field."""
+    """What one field must be, or must not be."""
 
-    path: tuple[str, ...]
+    path: Path
     value: str
-    is_equal: bool
-
-    def holds(self, key: Key, obj: Callable[[], Object]) -> bool:
-        """Whether an object meets it; decoded only for fields other than its name."""
-        if self.path == ("metadata", "name"):
-            found = key.name
-        elif self.path == ("metadata", "namespace"):
-            found = key.namespace
-        else:
-            found = _text(_reached(obj(), self.path))
-        return (found == self.value) == self.is_equal
+    is_equal: bool = True
 
 
 def matcher(resource: Resource, labels: str, fields: str) -> Matches | None:
-    """Whether a state is selected, as one question; None: everything is.
+    """What a list or a watch selects; None if that is everything.
 
     Args:
-        resource: Of what; decides which fields can be asked for.
-        labels: A label selector, as in a query.
-        fields: A field selector.
+        resource: Of what.
+        labels: ``labelSelector``.
+        fields: ``fieldSelector``.
 
     Raises:
-        StatusError: 400, one of them cannot be understood.
+        StatusError: 400: a selector is not understood, or a field cannot be selected by.
     """
-    required = parse_labels(labels)
-    fielded = parse_fields(resource, fields)
-    if not required and not fielded:
-        return None
-
-    def matches(state: Stored) -> bool:
-        return all(each.holds(state.labels) for each in required) and all(
-            each.holds(state.key, lambda: state.object) for each in fielded
-        )
-
-    return matches
+    by_label = _label_matcher(parse_label_selector(labels)) if labels else None
+    by_field = _field_matcher(parse_field_selector(resource, fields)) if fields else None
+    if by_label is None or by_field is None:
+        return by_label or by_field
+    # What the labels leave is seldom worth decoding.
+    return lambda state: by_label(state) and by_field(state)
 
 
-def parse_labels(text: str) -> list[Requirement]:
-    """A label selector: ``app=web,tier in (front, back),!old``.
+def parse_field_selector(resource: Resource, text: str) -> tuple[FieldRequirement, ...]:
+    """Such as ``metadata.name=web,status.phase!=Failed``; all of them must hold.
 
     Raises:
         StatusError: 400.
     """
-    tokens = _TOKEN.findall(text)
     found = []
-    at = 0
-    while at < len(tokens):
-        requirement, at = _requirement(tokens, at, text)
-        _check(requirement)
-        found.append(requirement)
-        if at < len(tokens):
-            if tokens[at] != ",":
-                raise _unable(text, f"found '{tokens[at]}', expected: ',' or 'end of string'")
-            at += 1
-            if at == len(tokens):
-                raise _unable(text, "found '', expected: identifier after ','")
-    return found
+    for term in _TERM.findall(text):
+        if term == ",":
+            continue
+        operator = _OPERATOR.search(term)
+        if operator is None:
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
+        path = _path(resource, term[: operator.start()])
+        value = _ESCAPED.sub(_unescaped, term[operator.end() :])
+        found.append(FieldRequirement(path, value, operator[0] != "!="))
+    return tuple(found)
 
 
-def _requirement(tokens: Sequence[str], at: int, text: str) -> tuple[Requirement, int]:
-    if tokens[at] == "!":
-        key = _word(tokens, at + 1, text)
-        return Requirement(key, "!"), at + 2
-    key = _word(tokens, at, text)
-    at += 1
-    operator = tokens[at] if at < len(tokens) else ","
-    if operator == ",":
-        return Requirement(key, "exists"), at
-    at += 1
-    if operator in {"=", "==", "!="}:
-        value = ""
-        if at < len(tokens) and tokens[at] != ",":
-            value, at = _word(tokens, at, text), at + 1
-        return Requirement(key, "!=" if operator == "!=" else "=", frozenset({value})), at
-    if operator not in {"in", "notin"}:
-        raise _unable(text, f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
-    values, at = _values(tokens, at, text)
-    return Requirement(key, operator, values), at
+def _unescaped(match: re.Match[str]) -> str:
+    if not match[0].startswith("\\"):
+        raise bad_request(f"invalid field selector: unescaped character in value: {ord(match[0])}")
+    if match[1] not in {"\\", ",", "="}:
+        raise bad_request(f"invalid field selector: invalid escape sequence: {match[0]}")
+    return match[1]
 
 
-def _values(tokens: Sequence[str], at: int, text: str) -> tuple[frozenset[str], int]:
-    if at >= len(tokens) or tokens[at] != "(":
-        raise _unable(text, f"found '{_at(tokens, at)}', expected: '('")
-    found: list[str] = []
-    last = ","
-    at += 1
-    while at < len(tokens) and tokens[at] != ")":
-        word = tokens[at]
-        if word != "," and (last != "," or not _WORD.match(word)):
-            raise _unable(text, f"found '{word}', expected: ',' or ')'")
-        if word != ",":
-            found.append(word)
-        elif last == ",":
-            found.append("")
-        last = word
-        at += 1
-    if at >= len(tokens):
-        raise _unable(text, "found '', expected: ')'")
-    if last == ",":
-        found.append("")
-    return frozenset(found), at + 1
+def _path(resource: Resource, name: str) -> Path:
+    fields = _FIELDS.get(resource)
+    if path := (fields or _METADATA).get(name):
+        return path
+    if fields is not None:
+        raise bad_request(f"field label not supported: {name}")
+    raise bad_request(
+        f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    )
 
 
-def _word(tokens: Sequence[str], at: int, text: str) -> str:
-    token = _at(tokens, at)
-    if not _WORD.match(token):
-        raise _unable(text, f"found '{token}', expected: identifier")
-    return token
+def _label_matcher(selector: LabelSelector) -> Matches | None:
+    if not selector.requirements:
+        return None
+    if len(selector.requirements) == 1:
+        key, operator, values = selector.requirements[0]
+        if operator == "in" and len(values) == 1:
+            (only,) = values
+            return lambda state: state.labels.get(key) == only
+        requirement = selector.requirements[0]
+        return lambda state: requirement.matches(state.labels)
+    return lambda state: selector.matches(state.labels)
 
 
-def _at(tokens: Sequence[str], at: int) -> str:
-    return tokens[at] if at < len(tokens) else ""
+def _field_matcher(requirements: tuple[FieldRequirement, ...]) -> Matches | None:
+    """Names first: they are known without decoding."""
+    by_key = [each for each in map(_key_test, requirements) if each is not None]
+    inside = [each for each in requirements if each.path not in {_NAME, _NAMESPACE}]
+
+    def matches(state: Stored) -> bool:
+        for test in by_key:
+            if not test(state):
+                return False
+        return not inside or has_fields(state.object, inside)
+
+    if not requirements:
+        return None
+    return by_key[0] if len(by_key) == 1 and not inside else matches
 
 
-def _check(requirement: Requirement) -> None:
-    for why in qualified_faults(requirement.key):
-        raise bad_request(
-            f'unable to parse requirement: key: Invalid value: "{requirement.key}": {why}'
-        )
-    for value in sorted(requirement.values):
-        for why in label_value_faults(value):
-            raise bad_request(
-                f"unable to parse requirement: values[0][{requirement.key}]: Invalid value: "
-                f'"{value}": {why}'
-            )
+def _key_test(requirement: FieldRequirement) -> Callable[[Stored], bool] | None:
+    path, value, is_equal = requirement
+    if path == _NAME:
+        return lambda state: (state.key.name == value) is is_equal
+    if path == _NAMESPACE:
+        return lambda state: (state.key.namespace == value) is is_equal
+    return None
 
 
-def _unable(text: str, why: str) -> StatusError:
-    return bad_request(f"unable to parse requirement: {why} (in {text!r})")
+def has_fields(obj: Object, requirements: list[FieldRequirement]) -> bool:
+    """Whether an object is as required."""
+    return all((_text(obj, path) == value) is is_equal for path, value, is_equal in requirements)
 
 
-def parse_fields(resource: Resource, text: str) -> list[FieldRequirement]:
-    """A field selector: ``spec.nodeName=n1,status.phase!=Failed``.
-
-    Raises:
-        StatusError: 400, also for a field that cannot be asked for.
-    """
-    known = (*_METADATA, *FIELDS.get(resource.qualified, ()))
-    found = []
-    for each in filter(None, text.split(",")):
-        for operator in ("!=", "==", "="):
-            name, sign, value = each.partition(operator)
-            if sign:
-                break
-        else:
-            raise bad_request(f"invalid selector: '{text}'; can't understand '{each}'")
-        if name not in known:
-            raise bad_request(f"field label not supported: {name}")
-        found.append(FieldRequirement(_path(name), value, operator != "!="))
-    return found
-
-
-def _path(name: str) -> tuple[str, ...]:
-    """Where a field is in what is stored; events are stored as v1."""
-    first, *rest = name.split(".")
-    if first == "source":
-        return ("source", "component")
-    return (_STORED_AS.get(first, first), *rest)
-
-
-def _reached(value: Any, path: Sequence[str]) -> Any:
+def _text(obj: Object, path: Path) -> str:
+    """A field as selectors see it: what is absent is empty."""
+    value: Any = obj
     for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
+        value = value.get(name) if isinstance(value, dict) else None
+    if path == _SOURCE and not value:
+        return _text(obj, _COMPONENT)
+    if path in _SWITCHES:
         return "true" if value else "false"
-    return str(value)
+    return "" if value is None else str(value)
