@@ -157,7 +157,7 @@ class Packer:
         if answer.apex is not None:
             authority = self._soa(names.write(answer.apex, names.at))
         additional = self._part(names, answer.additional)
-        turns = count_turns(records, answers.ends)
+        turns = count_turns([each[:2] for each in records], answers.ends)
         return Packed(
             answer.rcode, answers, turns=turns, authority=authority, additional=additional
         )
@@ -228,15 +228,18 @@ def _pointer(at: int) -> bytes:
     return (_POINTER | at).to_bytes(2, "big")
 
 
-def count_turns(records: Sequence[Record], ends: Sequence[int]) -> int:
-    """How many records at the end are addresses of one name, packed to equal length."""
-    turns = 0
-    for number in range(len(records) - 1, -1, -1):
-        each, last = records[number], records[-1]
+def count_turns(keys: Sequence[tuple[object, int]], ends: Sequence[int]) -> int:
+    """How many records at the end are addresses of one name, packed to equal length.
+
+    Args:
+        keys: Name and type of each record.
+        ends: Where each ends.
+    """
+    turns = unit = 0
+    for number in range(len(keys) - 1, -1, -1):
         length = ends[number] - (ends[number - 1] if number else 0)
-        if turns == 0:
-            unit = length
-        if each.type not in _ADDRESSES or each[:2] != last[:2] or length != unit:
+        unit = unit or length
+        if keys[number] != keys[-1] or keys[-1][1] not in _ADDRESSES or length != unit:
             break
         turns += 1
     return turns

@@ -71,3 +71,8 @@ def service_record(name: bytes, port: int, target: bytes) -> Record:
 def text_record(name: bytes, text: bytes) -> Record:
     """TXT of one string."""
     return Record(name, RecordType.TXT, bytes((len(text),)) + text)
+
+
+def least_answer(name: bytes) -> Answer:
+    """To who asks for all types: that nobody tells them (RFC 8482, 4.2)."""
+    return Answer(records=(Record(name, RecordType.HINFO, b"\7RFC8482\0"),))

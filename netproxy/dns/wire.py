@@ -87,7 +87,7 @@ def _extension(message: bytes, at: int, before: int, additional: int) -> tuple[i
     """Size and version of the OPT record; other records mean nothing in a question."""
     found: tuple[int, int | None] = (0, None)
     for number in range(before + additional):
-        name, at = at, _skip_name(message, at)
+        name, at = at, skip_name(message, at)
         if at + 10 > len(message):
             raise ValueError("a record does not end")
         type_, size, rest, length = FIXED.unpack_from(message, at)
@@ -101,7 +101,7 @@ def _extension(message: bytes, at: int, before: int, additional: int) -> tuple[i
     return found
 
 
-def _skip_name(message: bytes, at: int) -> int:
+def skip_name(message: bytes, at: int) -> int:
     """Where a name ends that may be compressed. Pointers are not followed."""
     try:
         while length := message[at]:
@@ -136,3 +136,31 @@ def plain_answer(query: Query, rcode: Rcode) -> bytes:
     flags = RESPONSE | AVAILABLE | (DESIRED if query.is_recursive else 0) | rcode & 15
     counts = COUNTS.pack(flags, 1, 0, 0, has_opt)
     return query.number + counts + query.question + (opt_record(rcode) if has_opt else b"")
+
+
+def write_query(number: bytes, question: bytes, *, has_edns: bool) -> bytes:
+    """A question to somebody who knows more.
+
+    Args:
+        number: Two bytes that nobody can guess.
+        question: Name, type and class.
+        has_edns: Say how much we take; some servers refuse to read that.
+    """
+    counts = COUNTS.pack(DESIRED, 1, 0, 0, has_edns)
+    return number + counts + question + (OPT if has_edns else b"")
+
+
+def is_answer(message: bytes, number: bytes, question: bytes) -> bool:
+    """Whether a message answers the question, or says in a bare header that it cannot be read."""
+    if len(message) < HEADER or message[:2] != number or not message[2] & 0x80:
+        return False
+    if len(message) == HEADER:
+        return message[3] & 0x0F != Rcode.NOERROR
+    end = HEADER + len(question)
+    asked = message[HEADER:end]
+    return message[4:6] == b"\0\1" and asked[:-4].lower() + asked[-4:] == question
+
+
+def is_cut(message: bytes) -> bool:
+    """Whether an answer says that it is not all of it."""
+    return bool(message[2] & (TRUNCATED >> 8))

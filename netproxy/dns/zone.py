@@ -20,6 +20,7 @@ from netproxy.dns.records import (
     Record,
     RecordType,
     address_record,
+    least_answer,
     service_record,
     text_record,
 )
@@ -30,7 +31,6 @@ LONGEST_CHAIN = 8
 LONGEST_ZONE = 59
 """Bytes of a zone's name: a hostname, a Service and a namespace of 63 each must fit before it."""
 _ADDRESS_SIZES: Mapping[int, int] = {RecordType.A: 4, RecordType.AAAA: 16}
-_AS_LITTLE_AS_CAN_BE_SAID = b"\7RFC8482\0"
 _INTERVALS = (7200, 1800, 86400)
 """Of the SOA record; nobody copies the zone."""
 
@@ -119,7 +119,7 @@ class Zone:
         while True:
             labels = labels_of(at)
             apex = at
-            if labels[-len(self._labels) :] == self._labels:
+            if self.contains(labels):
                 apex = self.apex
                 node = self._inside(at, labels[: -len(self._labels)], type_)
             else:
@@ -134,6 +134,10 @@ class Zone:
             if len(chain) > LONGEST_CHAIN:
                 return Found(Answer(rcode=Rcode.SERVFAIL), None)
             at = node.alias
+
+    def contains(self, labels: list[bytes]) -> bool:
+        """Whether a name is the zone's or below it."""
+        return labels[-len(self._labels) :] == self._labels
 
     def start_of_authority(self, apex: bytes) -> Record:
         """The SOA record of a zone of ours."""
@@ -286,9 +290,7 @@ def _found(
         return Found(Answer(Rcode.NXDOMAIN, chain, apex=apex), None)
     origin = None if chain else node.origin
     if type_ == RecordType.ANY:
-        # RFC 8482, section 4.2
-        record = Record(at, RecordType.HINFO, _AS_LITTLE_AS_CAN_BE_SAID)
-        return Found(Answer(records=(*chain, record)), origin)
+        return Found(least_answer(at), origin)
     if not node.records:
         return Found(Answer(records=chain, apex=apex), origin)
     return Found(Answer(records=chain + node.records, additional=node.additional), origin)
