@@ -100,14 +100,20 @@ class UpstreamTally:
     """Answers of one upstream."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, int]] = Counter()
-        """By how it went (an rcode's name, or empty: no answer) and duration."""
-        self.seconds: Counter[str] = Counter()
+        self._counts: dict[str, list[int]] = {}
+        """By how it went (an rcode's name; empty: there was no answer), then by duration."""
+        self._seconds: dict[str, float] = {}
 
     def answered(self, rcode: str, seconds: float) -> None:
         """One answer, or none."""
-        self.counts[rcode, bisect_left(BOUNDS, seconds)] += 1
-        self.seconds[rcode] += seconds  # type: ignore[assignment]
+        counts = self._counts.setdefault(rcode, [0] * (len(BOUNDS) + 1))
+        counts[bisect_left(BOUNDS, seconds)] += 1
+        self._seconds[rcode] = self._seconds.get(rcode, 0.0) + seconds
+
+    def read(self) -> Iterator[tuple[str, tuple[list[int], float]]]:
+        """How it went: answers by duration, and seconds altogether."""
+        for rcode, counts in list(self._counts.items()):
+            yield rcode, (list(counts), self._seconds.get(rcode, 0.0))
 
 
 class Tally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -18,12 +19,20 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-__all__ = ["Counter", "Figures", "Gauge", "Histogram", "Looked", "Page", "render"]
+__all__ = [
+    "Counter", "Figures", "Gauge", "Histogram", "Looked", "LookedHistogram", "Page", "Spread",
+    "render",
+]  # fmt: skip
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -39,6 +48,26 @@ class Looked(NamedTuple):
     """Returns label values and value of each; called in any thread."""
     labels: Sequence[str] = ()
     is_counter: bool = False
+
+
+class Spread(NamedTuple):
+    """How many were how long."""
+
+    counts: Sequence[int]
+    """By upper bound; the last has none."""
+    total: float
+
+
+class LookedHistogram(NamedTuple):
+    """A histogram that is kept elsewhere, and looked at when somebody asks."""
+
+    name: str
+    text: str
+    bounds: Sequence[float]
+    """Upper bounds, without the infinite one."""
+    read: Callable[[], Iterable[tuple[Sequence[str], Spread]]]
+    """Returns label values and figures of each; called in any thread."""
+    labels: Sequence[str] = ()
 
 
 class Page(NamedTuple):
@@ -83,9 +112,12 @@ class Figures:
         """
         return Histogram(name, text, labels, buckets=buckets, registry=self._registry)
 
-    def look(self, looked: Looked) -> None:
+    def look(self, looked: Looked | LookedHistogram) -> None:
         """From now on tell of this as well."""
-        self._registry.register(_Looking(looked))
+        if isinstance(looked, LookedHistogram):
+            self._registry.register(_LookingAtHistogram(looked))
+        else:
+            self._registry.register(_Looking(looked))
 
     def collect(self) -> Iterable[Metric]:
         """For ``render``."""
@@ -108,6 +140,27 @@ class _Looking(Collector):
     def _family(self) -> CounterMetricFamily | GaugeMetricFamily:
         kind = CounterMetricFamily if self._looked.is_counter else GaugeMetricFamily
         return kind(self._looked.name, self._looked.text, labels=self._looked.labels)
+
+
+class _LookingAtHistogram(Collector):
+    def __init__(self, looked: LookedHistogram) -> None:
+        self._looked = looked
+        self._bounds = [*map(floatToGoString, looked.bounds), "+Inf"]
+
+    def describe(self) -> Iterable[Metric]:
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family()
+        for labels, spread in self._looked.read():
+            buckets = list(zip(self._bounds, accumulate(spread.counts), strict=True))
+            family.add_metric(labels, buckets, spread.total)
+        return [family]
+
+    def _family(self) -> HistogramMetricFamily:
+        return HistogramMetricFamily(
+            self._looked.name, self._looked.text, labels=self._looked.labels
+        )
 
 
 class _Joined(Collector):
