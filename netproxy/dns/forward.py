@@ -43,6 +43,7 @@ class Forwarder:
         tally: Counts.
         now: Seconds.
         random: From 0 up to 1; chooses which of several addresses comes first.
+        alone: What is answered while there is nobody to ask.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Forwarder:
         tally: Tally,
         now: Callable[[], float],
         random: Callable[[], float],
+        alone: Rcode = Rcode.REFUSED,
     ) -> None:
         self._upstreams = upstreams
         self._cache = cache
@@ -61,6 +63,7 @@ class Forwarder:
         self._tally = tally
         self._now = now
         self._random = random
+        self._alone = alone
         self._running: dict[bytes, asyncio.Task[Cached]] = {}
         self._waiting = 0
         self._failed_at: dict[Upstream, float] = {}
@@ -118,7 +121,7 @@ class Forwarder:
 
     async def _learn(self, question: bytes) -> Cached:
         upstreams = self._in_order()
-        rcode = Rcode.SERVFAIL if self._upstreams() else Rcode.REFUSED
+        rcode = Rcode.SERVFAIL if self._upstreams() else self._alone
         for number in range(ATTEMPTS if upstreams else 0):
             heard = await self._heard_from(upstreams[number % len(upstreams)], question)
             if heard is not None:

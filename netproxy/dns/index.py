@@ -44,7 +44,7 @@ class ClusterIndex:
         self._by_address: dict[bytes, dict[ServiceId, int]] = {}
         """Address → Services that may have a name for it, and for how many reasons."""
         self._namespaces: dict[bytes, int] = {}
-        """Namespace → for how many reasons it exists: itself, and the Services in it."""
+        """Namespace → for how many reasons it exists: itself, and what in it has a name."""
         self._own_namespaces: set[Key] = set()
         self._pods: dict[tuple[bytes, bytes], int] = {}
         """Namespace and address → how many pods have it."""
@@ -133,10 +133,10 @@ class ClusterIndex:
 
     def _put_pod(self, key: Key, new: tuple[bytes, ...]) -> None:
         namespace = label_of(key.namespace)
-        for address in self._pod_addresses.pop(key, ()):
-            _count(self._pods, (namespace, address), -1)
-        for address in new:
-            _count(self._pods, (namespace, address), 1)
+        for addresses, change in ((self._pod_addresses.pop(key, ()), -1), (new, 1)):
+            for address in addresses:
+                _count(self._pods, (namespace, address), change)
+                _count(self._namespaces, namespace, change)
         if new:
             self._pod_addresses[key] = new
 

@@ -14,6 +14,7 @@ from itertools import count
 from netproxy.dns.cache import Cache
 from netproxy.dns.datagrams import Datagrams, open_datagrams
 from netproxy.dns.desk import Desk
+from netproxy.dns.records import Rcode
 from netproxy.dns.responder import Responder
 from netproxy.dns.settings import DnsSettings
 from netproxy.dns.streams import Connections, Listener, open_listener
@@ -82,6 +83,7 @@ class DnsServer:
             tally=self.tally,
             now=self._now,
             random=random.random,
+            alone=Rcode.NXDOMAIN if settings.upstreams == () else Rcode.REFUSED,
         )
         desk = Desk(self._responder, forwarder, settings.clients, self.tally)
         try:

@@ -28,7 +28,7 @@ class DnsSettings(NamedTuple):
     """Addresses and ports, for UDP and TCP both. ``0.0.0.0`` and ``::`` are one family each."""
     zone: ZoneSettings = ZoneSettings()
     upstreams: tuple[Upstream, ...] | None = None
-    """Who knows all other names; None: who stands in ``resolv_conf``; empty: nobody does."""
+    """Who knows all other names; None: who stands in ``resolv_conf``; empty: there are none."""
     resolv_conf: Path = Path("/etc/resolv.conf")
     clients: tuple[Prefix, ...] = PRIVATE
     """Who is answered; strangers could use us against others."""

@@ -43,8 +43,8 @@ def parse_upstream(text: str, setting: str = "--dns-upstream") -> Upstream:
     """
     host, port = text, str(DNS_PORT)
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") if rest else port
+        host, end, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") if rest or not end else port
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     host, _, scope = host.partition("%")
