@@ -50,5 +50,6 @@ class EndpointNames:
 def _named(service: ServiceEntry, endpoints: Iterable[EndpointEntry]) -> Iterator[EndpointEntry]:
     for each in endpoints:
         is_ready = each.is_ready or service.publishes_not_ready
-        if is_ready and (service.is_headless or each.hostname):
+        # An ExternalName Service has no addresses; endpoints that claim to be its are nobody's.
+        if is_ready and (service.is_headless or (each.hostname and service.addresses)):
             yield each

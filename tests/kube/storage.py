@@ -38,6 +38,8 @@ KINDS = {
         Kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices"),
         Kind("Node", "v1", "nodes", is_namespaced=False),
         Kind("ServiceCIDR", "networking.k8s.io/v1", "servicecidrs", is_namespaced=False),
+        Kind("Namespace", "v1", "namespaces", is_namespaced=False),
+        Kind("Pod", "v1", "pods"),
         Kind("Event", "events.k8s.io/v1", "events"),
     )
 }
