@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import reduce
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from netproxy.api.objects import Object
 from netproxy.api.status import Cause, StatusError, bad_request
@@ -32,7 +32,13 @@ from netproxy.apiserver.patch.managed_fields import (
     time_text,
     with_entries,
 )
-from netproxy.apiserver.patch.merging import Twins, merged, named_fields, removed, with_structs
+from netproxy.apiserver.patch.merging import (
+    check_elements,
+    merged,
+    named_fields,
+    removed,
+    with_structs,
+)
 from netproxy.apiserver.patch.scaling import (
     SCALED,
     is_scale,
@@ -105,11 +111,13 @@ def apply_configuration(
     owner = Owner(manager or "unknown", "Apply", "", subresource)
     applier = _Applier(kind, owner, time_text(now))
     try:
-        return _apply(old, configuration, applier, force=force)
-    except Twins as error:
-        raise _untyped(configuration, f"duplicate entries for key {error}") from None
+        check_elements(configuration, kind)
     except Unnamed as error:
-        raise _untyped(configuration, str(error)) from None
+        raise _untyped("patch", configuration, error) from None
+    try:
+        return _apply(old, configuration, applier, force=force)
+    except Unnamed as error:
+        raise _untyped("live", old or {}, error) from None
 
 
 def _apply(old: Object | None, configuration: Object, applier: _Applier, *, force: bool) -> Object:
@@ -168,9 +176,9 @@ def _pruned(made: Object, last: FieldSet, owned: FieldSet, kind: ObjectType) -> 
     before = there(made)
     left = there(removed(made, last, kind) or {})
     # Back comes what somebody owns, and then what it never was this owner's to take away.
-    left = there(removed(made, difference(before, union(left, owned)), kind) or {})
-    gone: Object = removed(made, intersection(difference(before, left), last), kind) or {}
-    return gone
+    left = there(removed(made, difference(before, union(left, owned)), kind, owned) or {})
+    gone = intersection(difference(before, left), last)
+    return cast(Object, removed(made, gone, kind, owned) or {})
 
 
 def _conflicts(
@@ -253,11 +261,11 @@ def conflict_of(entries: Sequence[Entry]) -> StatusError:
     return StatusError(409, "Conflict", f"Apply failed with {message}", causes=causes)
 
 
-def _untyped(configuration: Object, fault: str) -> StatusError:
-    metadata = configuration.get("metadata") or {}
-    group, _, version = configuration.get("apiVersion", "").rpartition("/")
+def _untyped(which: str, obj: Object, fault: Unnamed) -> StatusError:
+    metadata = obj.get("metadata") or {}
+    group, _, version = obj.get("apiVersion", "").rpartition("/")
     return bad_request(
-        "failed to create typed patch object "
+        f"failed to create typed {which} object "
         f"({metadata.get('namespace', '')}/{metadata.get('name', '')}; {group}/{version}, "
-        f"Kind={configuration.get('kind', '')}): {fault}"
+        f"Kind={obj.get('kind', '')}): {fault}"
     )

@@ -123,7 +123,7 @@ def paths(fields: FieldSet) -> Iterator[str]:
 
 
 def _paths(start: str, fields: FieldSet) -> Iterator[str]:
-    told = sorted((start + _shown(name), below) for name, below in fields.items() if name != SELF)
+    told = sorted((start + shown(name), below) for name, below in fields.items() if name != SELF)
     for path, below in told:
         if _has_self(below):
             yield path
@@ -131,7 +131,8 @@ def _paths(start: str, fields: FieldSet) -> Iterator[str]:
         yield from _paths(path, below)
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name as paths have it: ``.spec``, ``[port=80,protocol="TCP"]``, ``[="a"]``."""
     kind, said = name[:2], name[2:]
     if kind == "f:":
         return f".{said}"

@@ -5,13 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from netproxy.api.objects import Object
-from netproxy.apiserver.patch.elements import by_key, element_key, is_whole, member_type
-from netproxy.apiserver.patch.fields import SELF, FieldSet
+from netproxy.apiserver.patch.elements import (
+    Unnamed,
+    by_key,
+    element_key,
+    is_whole,
+    member_type,
+)
+from netproxy.apiserver.patch.fields import SELF, FieldSet, shown
 from netproxy.apiserver.schema.types import ListOf, MapOf, ObjectType, Type
 
 
-class Twins(Exception):
-    """Two elements of a configuration's list are the same one; says which."""
+def check_elements(value: Any, kind: Type | None, path: str = "") -> None:
+    """Make sure that the elements of all lists can be told apart.
+
+    Raises:
+        Unnamed: They cannot; with the path of the list.
+    """
+    if is_whole(kind) or value is None:
+        return
+    if isinstance(kind, ListOf):
+        seen = set()
+        for index, element in enumerate(value):
+            try:
+                key = element_key(element, kind)
+            except Unnamed as error:
+                raise Unnamed(f"{path}: element {index}: {error}") from None
+            if key in seen:
+                raise Unnamed(f"{path}: duplicate entries for key {shown(key)}")
+            seen.add(key)
+            check_elements(element, kind.item, path + shown(key))
+        return
+    assert kind is not None
+    for name, inner in value.items():
+        check_elements(inner, member_type(kind, name), f"{path}.{name}")
 
 
 def named_fields(value: Any, kind: Type | None) -> FieldSet | None:
@@ -69,9 +96,13 @@ def with_structs(fields: FieldSet, kind: Type | None) -> FieldSet:
 def merged(live: Any, said: Any, kind: Type | None) -> Any:
     """A value as a configuration wants it; nothing goes but what is null in it.
 
+    Args:
+        live: What is there.
+        said: What is wanted; its elements can be told apart.
+        kind: The type of both.
+
     Raises:
-        Twins: A list of the configuration has an element twice.
-        Unnamed: See ``named_fields``.
+        Unnamed: Those of ``live`` cannot.
     """
     if is_whole(kind) or type(live) is not type(said):
         return said
@@ -100,9 +131,6 @@ def _merged_list(live: list[Any], said: list[Any], kind: ListOf) -> list[Any]:
     What only the live list has comes as early as it can.
     """
     wanted = by_key(said, kind)
-    for key, elements in wanted.items():
-        if len(elements) > 1:
-            raise Twins(key)
     there = by_key(live, kind)
     rest = [element_key(element, kind) for element in live]
     shared = [key for key in wanted if key in there]
@@ -125,31 +153,38 @@ def _nothing(like: Any) -> Any:
     return {} if isinstance(like, dict) else like
 
 
-def removed(value: Any, fields: FieldSet, kind: Type | None) -> Any:
+def removed(value: Any, fields: FieldSet, kind: Type | None, owned: FieldSet | None = None) -> Any:
     """A value without these fields; None if nothing is left of it.
 
-    What is owned as a whole stays unless it is named itself, and is no part of a branch.
+    Args:
+        value: From which they are taken.
+        fields: What goes; parts of what is owned as a whole do not.
+        kind: The type of the value.
+        owned: What somebody owns: it stays, even if it is empty afterwards. None: not the value.
     """
     if is_whole(kind) or not fields or not value:
         return value
+    theirs = owned or {}
     left: Any
     if isinstance(kind, ListOf):
         left = []
         for element in value:
-            below = fields.get(element_key(element, kind))
-            kept = element if below is None else _kept(element, below, kind.item)
+            kept = _kept(element, element_key(element, kind), fields, kind.item, theirs)
             if kept is not None:
                 left.append(kept)
     else:
         assert kind is not None
         left = {}
         for name, inner in value.items():
-            below = fields.get(f"f:{name}")
-            kept = inner if below is None else _kept(inner, below, member_type(kind, name))
+            kept = _kept(inner, f"f:{name}", fields, member_type(kind, name), theirs)
             if kept is not None:
                 left[name] = kept
-    return left or None
+    is_owned = owned is not None and (not owned or SELF in owned)
+    return left if left or is_owned else None
 
 
-def _kept(value: Any, below: FieldSet, kind: Type | None) -> Any:
-    return None if not below or SELF in below else removed(value, below, kind)
+def _kept(value: Any, key: str, fields: FieldSet, kind: Type | None, owned: FieldSet) -> Any:
+    below = fields.get(key)
+    if below is None:
+        return value
+    return None if not below or SELF in below else removed(value, below, kind, owned.get(key))

@@ -97,7 +97,7 @@ def test_the_same_manager_goes_on_with_its_entry() -> None:
 def test_a_write_that_changes_nothing_changes_nothing() -> None:
     old = updated(None, thing({"name": "n", "parts": [{"name": "p"}]}), "alice")
     for subresource in ("", "status"):
-        assert updated(old, dict(old), "bob", subresource, LATER) == old
+        assert updated(old, dict(old), "bob", subresource, now=LATER) == old
     without = {**old, "metadata": {"name": "x"}}
     assert updated(old, without, "bob", now=LATER) == old
 
@@ -176,7 +176,7 @@ def test_status_and_spec_have_entries_of_their_own() -> None:
     (entry,) = created["metadata"]["managedFields"]
     assert set(entry["fieldsV1"]) == {"f:spec"}
     new = {**changed(created, {"name": "ignored"}), "status": {"phase": "Y"}}
-    written = updated(created, new, "alice", "status", LATER)
+    written = updated(created, new, "alice", "status", now=LATER)
     main, status = written["metadata"]["managedFields"]
     assert main == entry
     assert (status["subresource"], status["fieldsV1"]) == ("status", {"f:status": {"f:phase": {}}})
@@ -195,8 +195,8 @@ def test_fields_that_a_status_leaves_alone() -> None:
 
     metadata = {"name": "x", "labels": {"a": "b"}, "ownerReferences": [{"uid": "1"}]}
     new = {"apiVersion": "v1", "kind": "X", "metadata": metadata, "spec": {"nodeName": "x"}}
-    labels = {"f:labels": {".": {}, "f:a": {}}}
-    references = {"f:ownerReferences": {".": {}, 'k:{"uid":"1"}': {}}}
+    labels: Any = {"f:labels": {".": {}, "f:a": {}}}
+    references: Any = {"f:ownerReferences": {".": {}, 'k:{"uid":"1"}': {}}}
     assert owned(SERVICES, new) == [{"f:metadata": {**labels, **references}}]
     assert owned(PODS, new) == [{"f:metadata": labels}]
     assert owned(DEPLOYMENTS, new) == [{"f:metadata": references}]
@@ -272,7 +272,7 @@ def test_more_than_ten_updaters_share_an_entry() -> None:
         obj = updated(obj, changed(obj, {"notes": notes}), f"m{index}", now=now)
     found = owners(obj)
     assert len(found) == 10
-    assert list(found)[0] == "ancient-changes"
+    assert next(iter(found)) == "ancient-changes"
     assert found["ancient-changes"] == {
         "f:notes": {".": {}, "f:n0": {}, "f:n1": {}, "f:n2": {}, "f:n3": {}}
     }

@@ -49,7 +49,7 @@ def thing(spec: Any = None, **members: Any) -> Object:
 
 
 def updated(
-    old: Object | None, new: Object, manager: str, subresource: str = "", now: datetime = NOW
+    old: Object | None, new: Object, manager: str, subresource: str = "", *, now: datetime = NOW
 ) -> Object:
     return record_update(old, new, THING, manager=manager, now=now, subresource=subresource)
 
@@ -59,6 +59,7 @@ def applied(
     configuration: Object,
     manager: str,
     subresource: str = "",
+    *,
     now: datetime = NOW,
     force: bool = False,
 ) -> Object:
@@ -84,6 +85,4 @@ def owners(obj: Object) -> dict[str, Any]:
 
 def times(obj: Object) -> dict[str, str]:
     """When each manager changed something last."""
-    return {
-        entry["manager"]: entry.get("time", "") for entry in obj["metadata"]["managedFields"]
-    }
+    return {entry["manager"]: entry.get("time", "") for entry in obj["metadata"]["managedFields"]}
