@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 from netproxy.api.objects import Object
+from netproxy.api.status import StatusError
 from netproxy.apiserver import schema
 from netproxy.apiserver.patch import apply_configuration, record_update
 from netproxy.apiserver.schema.types import Field, ListOf, MapOf, ObjectType, Scalar, Type
@@ -86,3 +89,10 @@ def owners(obj: Object) -> dict[str, Any]:
 def times(obj: Object) -> dict[str, str]:
     """When each manager changed something last."""
     return {entry["manager"]: entry.get("time", "") for entry in obj["metadata"]["managedFields"]}
+
+
+def conflict(*args: Any, **kwargs: Any) -> StatusError:
+    with pytest.raises(StatusError) as caught:
+        applied(*args, **kwargs)
+    assert (caught.value.code, caught.value.reason) == (409, "Conflict")
+    return caught.value
