@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 from netproxy.api import status
 from netproxy.api.objects import Key, Object, key_of, uid_of
@@ -39,12 +39,9 @@ class Outcome(NamedTuple):
     is_new: bool = False
 
 
-class Change(Protocol):
-    """Makes the new state from the old one; what it raises is the answer."""
-
-    def __call__(self, old: Object | None) -> Object:
-        """``old`` is None where there is none, and the change may make one."""
-        ...
+Change: TypeAlias = Callable[[Object | None], Object]
+"""Makes the new state from the old one, which is None where there is none and the change may make
+one; what it raises is the answer."""
 
 
 class Operations:
