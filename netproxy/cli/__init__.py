@@ -46,6 +46,17 @@ VERBS = {
     "diff": Verb("rules", "diff", "Print what a sync would change in this kernel."),
     "check": Verb("check", "check", "Validate manifests: file, line and field of every finding."),
     "cleanup": Verb("rules", "cleanup", "Remove everything that netproxy made on this node."),
+    "standalone": Verb(
+        "standalone",
+        "standalone",
+        "Services without Kubernetes: API server, controllers, DNS, the proxy, and Pods as "
+        "processes.",
+    ),
+    "apiserver": Verb(
+        "apiserver",
+        "apiserver",
+        "Serve the Kubernetes API for Services, and what follows from it, without Kubernetes.",
+    ),
     "lab": Verb("lab", "lab", "A whole cluster of network namespaces on this machine."),
     "demo": Verb(
         "demo",

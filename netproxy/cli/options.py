@@ -19,7 +19,7 @@ from netproxy.core.config import DetectLocalMode, ProxyMode
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _flag(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
+def flag(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
     """A click option that can also be given as ``NETPROXY_<NAME>``, by any of its long names."""
     variables = [
         "NETPROXY_" + name[2:].replace("-", "_").upper() for name in names if name.startswith("--")
@@ -27,10 +27,10 @@ def _flag(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
     return click.option(*names, envvar=variables, **attributes)
 
 
-def _switch(*names: str, default: bool, **attributes: Any) -> Callable[[_Command], _Command]:
+def switch(*names: str, default: bool, **attributes: Any) -> Callable[[_Command], _Command]:
     """A flag as Go has them: ``--flag``, ``--flag=true``, ``--flag=false``."""
     word = str(default).lower()
-    return _flag(
+    return flag(
         *names,
         is_flag=False,
         flag_value="true",
@@ -42,7 +42,7 @@ def _switch(*names: str, default: bool, **attributes: Any) -> Callable[[_Command
 
 
 _FILENAME = (
-    _flag(
+    flag(
         "--filename",
         "-f",
         multiple=True,
@@ -53,32 +53,32 @@ _FILENAME = (
 )
 
 _PROXY = (
-    _flag(
+    flag(
         "--hostname-override",
         metavar="NAME",
         help="This node's name; pods whose nodeName equals it are local.  [default: the hostname]",
     ),
-    _flag(
+    flag(
         "--node-ip",
         multiple=True,
         metavar="ADDRESS",
         help="This node's primary address, one per IP family. [default: from the Node object, "
         "else from the kernel, but never when only rendering]",
     ),
-    _flag("--zone", metavar="ZONE", help="This node's zone.  [default: from the Node object]"),
-    _flag(
+    flag("--zone", metavar="ZONE", help="This node's zone.  [default: from the Node object]"),
+    flag(
         "--cluster-cidr",
         multiple=True,
         metavar="PREFIX[,PREFIX]",
         help="Where all pods' addresses come from; packets from elsewhere are masqueraded.",
     ),
-    _flag(
+    flag(
         "--service-cidr",
         multiple=True,
         metavar="PREFIX[,PREFIX]",
         help="Where ClusterIPs come from; those without a Service are refused.",
     ),
-    _flag(
+    flag(
         "--detect-local-mode",
         default=DetectLocalMode.CLUSTER_CIDR.value,
         show_default=True,
@@ -87,10 +87,10 @@ _PROXY = (
         + ", ".join(mode.value for mode in DetectLocalMode)
         + ".",
     ),
-    _flag("--pod-bridge-interface", metavar="NAME", help="For BridgeInterface."),
-    _flag("--pod-interface-name-prefix", metavar="PREFIX", help="For InterfaceNamePrefix."),
-    _switch("--masquerade-all", default=False, help="Masquerade every connection to a Service."),
-    _flag(
+    flag("--pod-bridge-interface", metavar="NAME", help="For BridgeInterface."),
+    flag("--pod-interface-name-prefix", metavar="PREFIX", help="For InterfaceNamePrefix."),
+    switch("--masquerade-all", default=False, help="Masquerade every connection to a Service."),
+    flag(
         "--iptables-masquerade-bit",
         "--masquerade-bit",
         "masquerade_bit",
@@ -99,27 +99,27 @@ _PROXY = (
         metavar="BIT",
         help="Bit of the packet mark that asks for masquerading, 0 to 31.",
     ),
-    _flag(
+    flag(
         "--nodeport-addresses",
         multiple=True,
         metavar="PREFIX[,PREFIX]|primary",
         help="Which of this node's addresses accept NodePorts.  [default: primary; in iptables "
         "mode all]",
     ),
-    _flag(
+    flag(
         "--proxy-mode",
         default=ProxyMode.NFTABLES.value,
         show_default=True,
         metavar="MODE",
         help="What programs the kernel: nftables, or iptables.",
     ),
-    _switch(
+    switch(
         "--iptables-localhost-nodeports",
         "localhost_nodeports",
         default=True,
         help="NodePorts on 127.0.0.0/8, too; iptables mode only.",
     ),
-    _flag(
+    flag(
         "--iptables-variant",
         default="auto",
         show_default=True,
@@ -130,7 +130,7 @@ _PROXY = (
 )
 
 _OUTPUT = (
-    _flag(
+    flag(
         "--output",
         "-o",
         "output_format",
@@ -142,7 +142,7 @@ _OUTPUT = (
 )
 
 _COLOR = (
-    _flag(
+    flag(
         "--color",
         type=click.Choice(["auto", "always", "never"]),
         default="auto",
@@ -152,7 +152,7 @@ _COLOR = (
 )
 
 _DRY_RUN = (
-    _flag(
+    flag(
         "--dry-run",
         is_flag=True,
         help="Print what would be programmed into an empty kernel; needs no root.",
@@ -160,7 +160,7 @@ _DRY_RUN = (
 )
 
 _TAKE_OVER = (
-    _flag(
+    flag(
         "--take-over/--no-take-over",
         default=True,
         show_default=True,
@@ -169,7 +169,7 @@ _TAKE_OVER = (
 )
 
 _PERIODS = (
-    _flag(
+    flag(
         "--min-sync-period",
         "--iptables-min-sync-period",
         "min_sync_period",
@@ -178,7 +178,7 @@ _PERIODS = (
         metavar="DURATION",
         help="Least time from one sync to the next, under load.",
     ),
-    _flag(
+    flag(
         "--sync-period",
         "--iptables-sync-period",
         "sync_period",
@@ -187,7 +187,7 @@ _PERIODS = (
         metavar="DURATION",
         help="Longest wait after failed syncs.",
     ),
-    _flag(
+    flag(
         "--full-sync-period",
         default="1h",
         show_default=True,
@@ -197,14 +197,14 @@ _PERIODS = (
 )
 
 _LOG = (
-    _flag(
+    flag(
         "--log-format",
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
         help="key=value pairs, or JSON lines, on standard error.",
     ),
-    _flag(
+    flag(
         "--v",
         "-v",
         "verbosity",
@@ -218,53 +218,53 @@ _LOG = (
 
 
 _API = (
-    _flag(
+    flag(
         "--kubeconfig",
         metavar="FILE",
         type=click.Path(),
         help="How to reach the Kubernetes API, and as whom.",
     ),
-    _flag("--master", metavar="URL", help="The API server, instead of the kubeconfig's."),
-    _flag("--kube-context", metavar="NAME", help="A context of the kubeconfig."),
-    _flag(
+    flag("--master", metavar="URL", help="The API server, instead of the kubeconfig's."),
+    flag("--kube-context", metavar="NAME", help="A context of the kubeconfig."),
+    flag(
         "--config",
         metavar="FILE",
         type=click.Path(),
         help="A KubeProxyConfiguration; followed when it changes. Other flags are then ignored, "
         "but for -f, --hostname-override and those of logging.",
     ),
-    _flag("--write-config-to", metavar="FILE", help="Write the configuration in effect, and exit."),
-    _flag("--init-only", is_flag=True, help="Prepare the host, which needs more rights; exit."),
-    _flag("--cleanup", is_flag=True, help="Remove all rules of ours and of kube-proxy's; exit."),
+    flag("--write-config-to", metavar="FILE", help="Write the configuration in effect, and exit."),
+    flag("--init-only", is_flag=True, help="Prepare the host, which needs more rights; exit."),
+    flag("--cleanup", is_flag=True, help="Remove all rules of ours and of kube-proxy's; exit."),
 )
 
 _SERVING = (
-    _flag(
+    flag(
         "--healthz-bind-address",
         metavar="HOST:PORT",
         help="Answer /healthz, /livez, /readyz here; empty: nowhere.  [default: 0.0.0.0:10256]",
     ),
-    _flag(
+    flag(
         "--metrics-bind-address",
         metavar="HOST:PORT",
         help="Answer /metrics, /proxyMode, /configz here; empty: nowhere.  "
         "[default: 127.0.0.1:10249]",
     ),
-    _switch("--bind-address-hard-fail", default=False, help="An address in use ends the program."),
-    _switch("--profiling", default=False, help="Tasks and threads at /debug of the metrics."),
-    _switch("--service-counters", default=False, help="Count connections to each Service."),
+    switch("--bind-address-hard-fail", default=False, help="An address in use ends the program."),
+    switch("--profiling", default=False, help="Tasks and threads at /debug of the metrics."),
+    switch("--service-counters", default=False, help="Count connections to each Service."),
 )
 
 _HOST = (
-    _flag("--oom-score-adj", metavar="-1000..1000", help="[default: -999]"),
-    _flag("--conntrack-max-per-core", metavar="COUNT", help="[default: 32768]; 0: leave alone."),
-    _flag("--conntrack-min", metavar="COUNT", help="[default: 131072]"),
-    _flag("--conntrack-tcp-timeout-established", metavar="DURATION", help="[default: 24h]"),
-    _flag("--conntrack-tcp-timeout-close-wait", metavar="DURATION", help="[default: 1h]"),
-    _switch("--conntrack-tcp-be-liberal", default=False, help="Accept packets out of window."),
-    _flag("--conntrack-udp-timeout", metavar="DURATION", help="[default: leave alone]"),
-    _flag("--conntrack-udp-timeout-stream", metavar="DURATION", help="[default: leave alone]"),
-    _switch(
+    flag("--oom-score-adj", metavar="-1000..1000", help="[default: -999]"),
+    flag("--conntrack-max-per-core", metavar="COUNT", help="[default: 32768]; 0: leave alone."),
+    flag("--conntrack-min", metavar="COUNT", help="[default: 131072]"),
+    flag("--conntrack-tcp-timeout-established", metavar="DURATION", help="[default: 24h]"),
+    flag("--conntrack-tcp-timeout-close-wait", metavar="DURATION", help="[default: 1h]"),
+    switch("--conntrack-tcp-be-liberal", default=False, help="Accept packets out of window."),
+    flag("--conntrack-udp-timeout", metavar="DURATION", help="[default: leave alone]"),
+    flag("--conntrack-udp-timeout-stream", metavar="DURATION", help="[default: leave alone]"),
+    switch(
         "--require-sysctls",
         default=False,
         help="A kernel setting that cannot be written ends the program; else it is a warning.",
@@ -312,22 +312,22 @@ _SWITCHES_WITHOUT_EFFECT = {
 }
 
 _DROP_IN = (
-    _flag("--bind-address", hidden=True, help="As --node-ip, for one IP family."),
-    _flag(
+    flag("--bind-address", hidden=True, help="As --node-ip, for one IP family."),
+    flag(
         "--feature-gates", hidden=True, multiple=True, help="NAME=true,…: accepted, without effect."
     ),
-    _flag("--healthz-port", hidden=True, help="Deprecated: --healthz-bind-address."),
-    _flag("--metrics-port", hidden=True, help="Deprecated: --metrics-bind-address."),
-    _flag("--kube-api-qps", hidden=True, help="Requests per second in the long run."),
-    _flag("--kube-api-burst", hidden=True, help="Requests at once."),
-    _flag(
+    flag("--healthz-port", hidden=True, help="Deprecated: --healthz-bind-address."),
+    flag("--metrics-port", hidden=True, help="Deprecated: --metrics-bind-address."),
+    flag("--kube-api-qps", hidden=True, help="Requests per second in the long run."),
+    flag("--kube-api-burst", hidden=True, help="Requests at once."),
+    flag(
         "--logging-format",
         type=click.Choice(["text", "json"]),
         hidden=True,
         help="As --log-format.",
     ),
     *(
-        _flag(
+        flag(
             name,
             hidden=True,
             is_flag=False,
@@ -382,7 +382,9 @@ _ABOUT = (
 )
 
 
-def _decorator(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
+def decorator(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
+    """Several flags as one."""
+
     def decorate(command: _Command) -> _Command:
         for option in reversed(options):
             command = option(command)
@@ -391,10 +393,13 @@ def _decorator(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], 
     return decorate
 
 
-proxy_flags = _decorator((*_FILENAME, *_PROXY, *_OUTPUT, *_COLOR))
+proxy_flags = decorator((*_FILENAME, *_PROXY, *_OUTPUT, *_COLOR))
 """What ``run``, ``sync``, ``render`` and ``diff`` have in common."""
-dry_run_flag = _decorator(_DRY_RUN)
-take_over_flag = _decorator(_TAKE_OVER)
-output_flag = _decorator(_OUTPUT)
-daemon_flags = _decorator((*_API, *_PERIODS, *_SERVING, *_HOST, *_LOG, *_DROP_IN, *_ABOUT))
+dry_run_flag = decorator(_DRY_RUN)
+take_over_flag = decorator(_TAKE_OVER)
+output_flag = decorator(_OUTPUT)
+log_flags = decorator(_LOG)
+standalone_flags = decorator((*_PERIODS, *_SERVING, *_HOST, *_LOG))
+"""What ``standalone`` has of the daemon's: it knows the API server that it asks."""
+daemon_flags = decorator((*_API, *_PERIODS, *_SERVING, *_HOST, *_LOG, *_DROP_IN, *_ABOUT))
 """What only ``run`` has."""

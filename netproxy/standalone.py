@@ -1,0 +1,242 @@
+"""A cluster's whole control plane in one process: API server, controllers, DNS, and who joins in.
+
+Services work without Kubernetes: objects are kept here, addresses are given out here, names are
+answered here. The proxy of this node and the agent that runs its Pods are companions like any
+other: they speak to the API as those of other nodes do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from netproxy.api.objects import Object
+from netproxy.api.resources import ENDPOINT_SLICES, NODES, SERVICES, Resource
+from netproxy.api.status import StatusError
+from netproxy.apiserver.instance import Instance, ServerSettings, open_api_server, utc_now
+from netproxy.assembly import Change, NodeProxy
+from netproxy.config.decode import Configuration
+from netproxy.config.settings import Settings
+from netproxy.controllers.cluster import ControllerSettings, run_controllers
+from netproxy.dns.follow import run_dns
+from netproxy.dns.settings import DnsSettings
+from netproxy.log import EventLogger
+from netproxy.model.ip import IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandaloneSettings:
+    """What an operator says about a cluster on one host.
+
+    Attributes:
+        server: The API server.
+        controllers: What follows from what it is told.
+        configuration: Of this node's proxy, as it was given.
+        proxy: What that means.
+        node_ips: This node's addresses, one, or one of each IP family.
+        dns: Names; None: somebody else serves them.
+        runs_pods: Whether this node runs Pods.
+    """
+
+    server: ServerSettings
+    controllers: ControllerSettings
+    configuration: Configuration
+    proxy: Settings
+    node_ips: tuple[IPAddress, ...]
+    dns: DnsSettings | None = None
+    runs_pods: bool = True
+
+
+Companion = Callable[[Instance], Awaitable[None]]
+"""Works beside the API server until it is cancelled."""
+DNS_NAMESPACE, DNS_NAME = "kube-system", "kube-dns"
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+log = EventLogger(__name__)
+
+
+@asynccontextmanager
+async def open_cluster(
+    server: ServerSettings,
+    controllers: ControllerSettings,
+    companions: Sequence[Companion] = (),
+) -> AsyncIterator[Instance]:
+    """Serve a cluster until left.
+
+    Args:
+        server: The API server.
+        controllers: What follows from what it is told.
+        companions: What works beside them; one that fails ends all of it.
+
+    Raises:
+        ConfigError: a file or an address is not to be had.
+    """
+    async with AsyncExitStack() as stack:
+        instance = await stack.enter_async_context(open_api_server(server))
+        client = instance.client("netproxy-controllers")
+        work: list[Awaitable[None]] = [run_controllers(client, controllers, utc_now)]
+        work += [each(instance) for each in companions]
+        yield await stack.enter_async_context(_beside(instance, work))
+
+
+@asynccontextmanager
+async def _beside(instance: Instance, work: Sequence[Awaitable[None]]) -> AsyncIterator[Instance]:
+    """Run tasks while the body runs; the first one that fails takes everything with it."""
+    body = asyncio.current_task()
+    assert body is not None
+    failures: list[BaseException] = []
+    tasks = [asyncio.ensure_future(each) for each in work]
+
+    def ended(task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failures.append(error)
+            body.cancel()
+
+    for task in tasks:
+        task.add_done_callback(ended)
+    try:
+        yield instance
+    except asyncio.CancelledError:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        for task in tasks:
+            task.remove_done_callback(ended)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_apiserver(server: ServerSettings, controllers: ControllerSettings) -> None:
+    """The API server and its controllers alone, until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: a file or an address is not to be had.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in _STOPPING:
+        loop.add_signal_handler(each, stopped.set)
+    async with open_cluster(server, controllers):
+        await stopped.wait()
+    log.info("stopped")
+
+
+async def run_standalone(settings: StandaloneSettings) -> None:
+    """A cluster on this host, until SIGTERM or SIGINT; rules and Pods stay as they are.
+
+    Raises:
+        ConfigError: a file or an address is not to be had.
+        UnsupportedError: this host or this user cannot do it.
+    """
+    companions: list[Companion] = []
+    dns = settings.dns
+    if dns is not None:
+        names = dns
+
+        async def serve_names(instance: Instance) -> None:
+            await run_dns(instance.client("netproxy-dns"), names)
+
+        companions.append(serve_names)
+    async with open_cluster(settings.server, settings.controllers, companions) as instance:
+        if dns is not None:
+            address = settings.server.registry.dns_address
+            await publish_dns(instance, address, settings.node_ips, dns.places[0].port)
+        await _register_node(instance, settings)
+        node = NodeProxy(settings.configuration, settings.proxy)
+        await node.run(_nothing_changes())
+
+
+async def _nothing_changes() -> AsyncIterator[Change]:
+    """There is no configuration file."""
+    nothing: tuple[Change, ...] = ()
+    for each in nothing:
+        yield each
+
+
+async def _register_node(instance: Instance, settings: StandaloneSettings) -> None:
+    """This node's object; without an agent nobody else writes it."""
+    name = settings.proxy.proxy.node_name
+    addresses = [{"type": "InternalIP", "address": each} for each in settings.node_ips]
+    addresses.append({"type": "Hostname", "address": name})
+    client = instance.client("netproxy")
+    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+    node: Object = {
+        "apiVersion": NODES.api_version,
+        "kind": NODES.kind,
+        "metadata": {"name": name, "labels": labels},
+        "status": {"addresses": addresses},
+    }
+    try:
+        known = await client.get(NODES, name)
+    except StatusError as error:
+        if error.code != 404:
+            raise
+        await client.create(NODES, node)
+        return
+    status = {**known.get("status", {}), "addresses": addresses}
+    if status != known.get("status"):
+        await client.update(NODES, {**known, "status": status}, "status")
+
+
+async def publish_dns(
+    instance: Instance, address: str, node_addresses: Sequence[IPAddress], port: int
+) -> None:
+    """Write Service kube-dns and its endpoints: this node's DNS server.
+
+    Args:
+        instance: The API server.
+        address: Of the Service; what resolv.conf of pods says.
+        node_addresses: Where the server listens; one, or one of each IP family.
+        port: At which port.
+    """
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": port},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": port},
+    ]
+    await _put(
+        instance,
+        SERVICES,
+        DNS_NAME,
+        {"labels": labels},
+        {"spec": {"clusterIP": address, "ports": ports, "type": "ClusterIP"}},
+    )
+    family = "IPv6" if ":" in address else "IPv4"
+    here = [each for each in node_addresses if (":" in each) == (family == "IPv6")]
+    endpoint_ports = [
+        {"name": each["name"], "port": port, "protocol": each["protocol"]} for each in ports
+    ]
+    await _put(
+        instance,
+        ENDPOINT_SLICES,
+        DNS_NAME,
+        {"labels": {"kubernetes.io/service-name": DNS_NAME}},
+        {
+            "addressType": family,
+            "endpoints": [{"addresses": [each], "conditions": {"ready": True}} for each in here],
+            "ports": endpoint_ports,
+        },
+    )
+
+
+async def _put(
+    instance: Instance, resource: Resource, name: str, metadata: Object, members: Object
+) -> None:
+    """Create an object, or bring it up to date."""
+    client = instance.client("netproxy")
+    head = {"apiVersion": resource.api_version, "kind": resource.kind}
+    named = {"name": name, "namespace": DNS_NAMESPACE, **metadata}
+    try:
+        known = await client.get(resource, name, DNS_NAMESPACE)
+    except StatusError as error:
+        if error.code != 404:
+            raise
+        await client.create(resource, {**head, "metadata": named, **members})
+        return
+    spec = {**known.get("spec", {}), **members["spec"]} if "spec" in members else None
+    changed = {**known, **members, **({"spec": spec} if spec else {})}
+    if changed != known:
+        await client.update(resource, changed)
