@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from netproxy.api.objects import Object
-from netproxy.api.resources import ENDPOINT_SLICES, NODES, SERVICES, Resource
+from netproxy.api.resources import ENDPOINT_SLICES, SERVICES, Resource
 from netproxy.api.status import StatusError
 from netproxy.apiserver.instance import Instance, ServerSettings, open_api_server, utc_now
 from netproxy.assembly import Change, NodeProxy
@@ -24,7 +24,9 @@ from netproxy.controllers.cluster import ControllerSettings, run_controllers
 from netproxy.dns.follow import run_dns
 from netproxy.dns.settings import DnsSettings
 from netproxy.log import EventLogger
+from netproxy.membership.settings import MembershipSettings
 from netproxy.model.ip import IPAddress
+from netproxy.node_agent import node_agent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +146,10 @@ async def run_standalone(settings: StandaloneSettings) -> None:
         if dns is not None:
             address = settings.server.registry.dns_address
             await publish_dns(instance, address, settings.node_ips, dns.places[0].port)
-        await _register_node(instance, settings)
-        node = NodeProxy(settings.configuration, settings.proxy)
-        await node.run(_nothing_changes())
+        name = settings.proxy.proxy.node_name
+        member = MembershipSettings(name, settings.node_ips, settings.runs_pods)
+        async with node_agent(instance.client("netproxy-agent"), member):
+            await NodeProxy(settings.configuration, settings.proxy).run(_nothing_changes())
 
 
 async def _nothing_changes() -> AsyncIterator[Change]:
@@ -154,31 +157,6 @@ async def _nothing_changes() -> AsyncIterator[Change]:
     nothing: tuple[Change, ...] = ()
     for each in nothing:
         yield each
-
-
-async def _register_node(instance: Instance, settings: StandaloneSettings) -> None:
-    """This node's object; without an agent nobody else writes it."""
-    name = settings.proxy.proxy.node_name
-    addresses = [{"type": "InternalIP", "address": each} for each in settings.node_ips]
-    addresses.append({"type": "Hostname", "address": name})
-    client = instance.client("netproxy")
-    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
-    node: Object = {
-        "apiVersion": NODES.api_version,
-        "kind": NODES.kind,
-        "metadata": {"name": name, "labels": labels},
-        "status": {"addresses": addresses},
-    }
-    try:
-        known = await client.get(NODES, name)
-    except StatusError as error:
-        if error.code != 404:
-            raise
-        await client.create(NODES, node)
-        return
-    status = {**known.get("status", {}), "addresses": addresses}
-    if status != known.get("status"):
-        await client.update(NODES, {**known, "status": status}, "status")
 
 
 async def publish_dns(

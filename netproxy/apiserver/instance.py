@@ -159,7 +159,7 @@ async def _serve(
                 port = await server.listen(Place(address, port), context)
             except OSError as error:
                 raise ConfigError(
-                    setting=f"--bind-address {address}, --secure-port {port}",
+                    setting=f"--api-address {address}, --api-port {port}",
                     problem=error.strerror or str(error),
                     hint="end what listens there, or choose another port",
                 ) from error

@@ -17,6 +17,14 @@ def read(name: str) -> str | None:
         return None
 
 
+def names(directory: str) -> list[str]:
+    """What there is under a directory such as ``net/ipv6/conf``; nothing where there is none."""
+    try:
+        return sorted(each.name for each in (_ROOT / directory).iterdir())
+    except OSError:
+        return []
+
+
 def ensure(name: str, value: str) -> list[str]:
     """Give a setting a value, unless it has it; returns what was done, in words.
 
