@@ -10,7 +10,9 @@ A field is its name (``*``: required), its type, how patches merge it, and what 
 scalars, ``[item]`` lists, ``{value}`` maps from strings, and other types: of this package by their
 name, of another one as ``meta.v1.ObjectMeta``. How they merge: ``atomic``, ``set``, ``map(key,…)``
 for server-side apply; ``merge`` and ``merge(key)`` for strategic merge patches; ``retain`` where
-keys that are not named go (retainKeys). ``#3`` is the number in protobuf.
+keys that are not named go (retainKeys). ``#3`` is the number in protobuf, ``#2.3`` the number in a
+message that is embedded as number 2; ``?`` after it: zero is a value there, and not the same as
+nothing.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
 """The short name of a package, and of its file, → its name in OpenAPI documents."""
 
 _SCALARS = {kind: Scalar(kind) for kind in get_args(ScalarKind)}
+_NUMBER = re.compile(r"#(?:(\d+)\.)?(\d+)(\?)?\Z")
 _MERGING = re.compile(r"(atomic|set|map|merge|retain)(?:\((.*)\))?\Z")
 
 
@@ -87,7 +90,7 @@ class _Loader:
     def _field(self, package: str, line: str) -> Field:
         head, _, description = line.partition(" -- ")
         name, kind, *merging = head.split()
-        number = next((int(each[1:]) for each in merging if each.startswith("#")), 0)
+        numbered = _NUMBER.match(merging[-1]) if merging else None
         how = {
             match[1]: match[2] or ""
             for each in merging
@@ -96,7 +99,9 @@ class _Loader:
         return Field(
             name=name.rstrip("*"),
             type=_merged(self._type(package, kind), how),
-            number=number,
+            number=int(numbered[2]) if numbered else 0,
+            embedded_in=int(numbered[1] or 0) if numbered else 0,
+            says_zero=bool(numbered and numbered[3]),
             is_required=name.endswith("*"),
             description=description,
             retains_keys="retain" in how,

@@ -5,7 +5,7 @@ whose fields have the numbers of ``descriptions/``. Numbers that are not known h
 object from which something is missing is worse than none. Answers are JSON, which every client
 takes.
 
-Source: apimachinery's serializer/protobuf; field numbers of the generated.proto files, 1.36.
+Source: apimachinery's serializer/protobuf; numbers from the tags of the Go types, 1.36.
 """
 
 from __future__ import annotations
@@ -27,19 +27,6 @@ from netproxy.apiserver.schema.types import Field, ListOf, MapOf, ObjectType, Sc
 
 _MAGIC = b"k8s\0"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_KEPT_WHEN_ZERO = frozenset(
-    {
-        "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation",
-        "automountServiceAccountToken", "blockOwnerDeletion", "controller",
-        "deletionGracePeriodSeconds", "enableServiceLinks", "fsGroup", "gracePeriodSeconds",
-        "hostUsers", "immutable", "leaseDurationSeconds", "leaseTransitions", "optional",
-        "privileged", "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas",
-        "revisionHistoryLimit", "runAsGroup", "runAsNonRoot", "runAsUser", "serving",
-        "setHostnameAsFQDN", "shareProcessNamespace", "started", "terminating",
-        "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds",
-    }
-)  # fmt: skip
-"""Pointers in Go, of which 0 and false are values; of all others they mean that nothing is said."""
 _OTHER_KINDS = {
     ("v1", "Binding"): "io.k8s.api.core.v1.Binding",
     ("v1", "DeleteOptions"): "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
@@ -81,8 +68,13 @@ def _type(api_version: str, kind: str) -> ObjectType:
 
 
 @cache
-def _by_number(kind: ObjectType) -> dict[int, Field]:
-    return {each.number: each for each in kind.fields.values() if each.number}
+def _by_number(kind: ObjectType, embedded_in: int = 0) -> dict[int, Field]:
+    """The fields that a message, or one embedded in it, has under their numbers."""
+    return {
+        each.number: each
+        for each in kind.fields.values()
+        if each.number and each.embedded_in == embedded_in
+    }
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
@@ -120,12 +112,16 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
             raise ValueError("a number is too long")
 
 
-def _message(data: memoryview, kind: ObjectType) -> Object:
-    known = _by_number(kind)
+def _message(data: memoryview, kind: ObjectType, embedded_in: int = 0) -> Object:
+    known = _by_number(kind, embedded_in)
     found: Object = {}
     for number, raw in _fields(data):
         field = known.get(number)
-        if field is None:
+        if field is not None:
+            _add(found, field, raw)
+        elif not embedded_in and _by_number(kind, number):
+            found |= _message(raw, kind, number)
+        else:
             short = kind.name.rsplit(".", 1)[-1]
             raise StatusError(
                 400,
@@ -133,24 +129,28 @@ def _message(data: memoryview, kind: ObjectType) -> Object:
                 f"field {number} of {short} is not known in protobuf; send it as JSON: kubectl "
                 "apply -f does",
             )
-        if isinstance(field.type, ListOf):
-            found.setdefault(field.name, []).extend(_items(raw, field.type.item))
-        elif isinstance(field.type, MapOf):
-            name, value = _entry(raw, field.type.value)
-            found.setdefault(field.name, {})[name] = value
-        else:
-            value = _value(raw, field.type)
-            if _is_said(field, value):
-                found[field.name] = value
     return found
 
 
+def _add(found: Object, field: Field, raw: Any) -> None:
+    if isinstance(field.type, ListOf):
+        found.setdefault(field.name, []).extend(_items(raw, field.type.item))
+    elif isinstance(field.type, MapOf):
+        name, value = _entry(raw, field.type.value)
+        found.setdefault(field.name, {})[name] = value
+    else:
+        value = _value(raw, field.type)
+        if _is_said(field, value):
+            found[field.name] = value
+
+
 def _is_said(field: Field, value: Any) -> bool:
-    if value is None or value in ("", {}):
+    """As Go's JSON says it. A message is said when it is there: ``emptyDir: {}`` is a volume."""
+    if value is None:
         return False
-    if isinstance(value, (bool, int)) and not value and isinstance(field.type, Scalar):
-        return field.type.kind == "int-or-string" or field.name in _KEPT_WHEN_ZERO
-    return True
+    if value or not isinstance(field.type, Scalar) or field.type.kind in {"raw", "int-or-string"}:
+        return True
+    return field.says_zero
 
 
 def _items(raw: Any, kind: Type) -> list[Any]:

@@ -55,6 +55,12 @@ class Field:
     type: Type
     number: int = 0
     """In protobuf; 0: there is none."""
+    embedded_in: int = 0
+    """In protobuf: the number of the message that has the field for this type, as ``VolumeSource``
+    has those of a Volume; 0: it is the type's own."""
+    says_zero: bool = False
+    """Go has a pointer there, or says zero in JSON too: 0, false and "" are values. Of all others
+    they mean that nothing is said."""
     is_required: bool = False
     description: str = ""
     """For ``kubectl explain``; our words."""

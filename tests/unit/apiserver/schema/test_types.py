@@ -1,8 +1,11 @@
-"""The types are Kubernetes' own: compared with what the official Python client has."""
+"""The types are Kubernetes' own: compared with the Go types that kubectl 1.36.3 was built from."""
 
 from __future__ import annotations
 
-import kubernetes.client.models as official
+import json
+from pathlib import Path
+from typing import TypeAlias
+
 import pytest
 
 from netproxy.api.resources import RESOURCES, Resource
@@ -10,57 +13,40 @@ from netproxy.apiserver import schema
 from netproxy.apiserver.schema.loading import all_types
 from netproxy.apiserver.schema.types import ListOf, MapOf, ObjectType, Scalar, Type
 
-_NAMES = {
-    "io.k8s.api.core.v1.Event": "CoreV1Event",
-    "io.k8s.api.core.v1.EventSeries": "CoreV1EventSeries",
-    "io.k8s.api.events.v1.Event": "EventsV1Event",
-    "io.k8s.api.events.v1.EventSeries": "EventsV1EventSeries",
-    "io.k8s.api.core.v1.EndpointPort": "CoreV1EndpointPort",
-    "io.k8s.api.core.v1.ResourceClaim": "CoreV1ResourceClaim",
-    "io.k8s.api.discovery.v1.EndpointPort": "DiscoveryV1EndpointPort",
-}
-
-
-def _official(kind: ObjectType) -> type:
-    name = _NAMES.get(kind.name, "V1" + kind.name.rsplit(".", 1)[-1])
-    found: type = getattr(official, name)
-    return found
+GoField: TypeAlias = tuple[str, int, int, bool]
+"""Type, number in protobuf, number of the embedded message that has it, whether zero is said."""
+_GO: dict[str, dict[str, GoField]] = json.loads(
+    (Path(__file__).parents[3] / "data" / "api" / "go-types.json").read_text("utf-8")
+)
+_TYPE_META = {"apiVersion", "kind"}
+_WITHOUT_ZERO = {"quantity", "int-or-string", "raw", "time", "micro-time", "bytes"}
 
 
 def _shape(kind: Type) -> str:
-    """A type as the official client spells it, as far as it tells."""
     if isinstance(kind, ListOf):
-        return f"List[{_shape(kind.item)}]"
+        return f"[{_shape(kind.item)}]"
     if isinstance(kind, MapOf):
-        return f"Dict[str, {_shape(kind.value)}]"
-    if isinstance(kind, ObjectType):
-        return _official(kind).__name__
-    return {
-        "string": "str",
-        "quantity": "str",
-        "boolean": "bool",
-        "int32": "int",
-        "int64": "int",
-        "double": "float",
-        "int-or-string": "object",
-        "raw": "object",
-        "time": "datetime",
-        "micro-time": "datetime",
-        "bytes": "str",
-    }[kind.kind]
+        return f"{{{_shape(kind.value)}}}"
+    return kind.name if isinstance(kind, ObjectType) else kind.kind
 
 
 @pytest.mark.parametrize("kind", all_types().values(), ids=lambda each: each.name)
-def test_fields_are_those_of_the_official_client(kind: ObjectType) -> None:
-    theirs = _official(kind)
-    types, names = theirs.openapi_types, theirs.attribute_map  # type: ignore[attr-defined]
-    expected = {names[attribute]: shape for attribute, shape in types.items()}
-    ours = {name: _shape(each.type) for name, each in kind.fields.items()}
-    assert ours.keys() == expected.keys()
-    assert ours == {
-        name: each.replace("bytearray", "str").replace("bytes", "str")
-        for name, each in expected.items()
-    }
+def test_fields_and_their_numbers_are_those_of_kubernetes(kind: ObjectType) -> None:
+    expected = _GO[kind.name]
+    assert kind.fields.keys() - _TYPE_META == expected.keys() - _TYPE_META
+    for name, (shape, number, embedded_in, says_zero) in expected.items():
+        field = kind.fields[name]
+        assert (_shape(field.type), field.number, field.embedded_in) == (shape, number, embedded_in)
+        if isinstance(field.type, Scalar) and field.type.kind not in _WITHOUT_ZERO:
+            assert field.says_zero == says_zero, name
+
+
+@pytest.mark.parametrize("kind", all_types().values(), ids=lambda each: each.name)
+def test_no_two_fields_have_one_number(kind: ObjectType) -> None:
+    numbered = [each for each in kind.fields.values() if each.number]
+    assert len({(each.embedded_in, each.number) for each in numbered}) == len(numbered)
+    embedded = {each.embedded_in for each in numbered} - {0}
+    assert embedded.isdisjoint(each.number for each in numbered if not each.embedded_in)
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: each.qualified)
