@@ -98,6 +98,13 @@ class Registry(Protocol):
     Between a decision and ``observe`` of it no other decision is asked for.
     """
 
+    def defaulted(self, resource: Resource, obj: Object) -> Object:
+        """With what its absent fields mean, which whoever wrote it owns along with the others.
+
+        What depends on the old state, or on other objects, comes when it is decided about.
+        """
+        ...
+
     def create(self, resource: Resource, obj: Object, context: WriteContext) -> Decision:
         """A new object."""
         ...

@@ -26,12 +26,13 @@ from netproxy.apiserver.operations import (
     check_namespace,
 )
 from netproxy.apiserver.pages import read_page
-from netproxy.apiserver.patching import change_of, manager_of
+from netproxy.apiserver.patching import Patching, change_of, manager_of
 from netproxy.apiserver.registry.scale import to_scale
 from netproxy.apiserver.request import (
     Place,
     Request,
     find_place,
+    is_set,
     list_options,
     parse_query,
 )
@@ -151,7 +152,7 @@ class Handlers:
         obj = check_namespace(place.resource, body.object, place.namespace)
         obj = patches.record_update(
             None,
-            obj,
+            self._operations.defaulted(place.resource, obj),
             schema.type_of(place.resource),
             manager=manager_of(request),
             now=self._now(),
@@ -184,7 +185,7 @@ class Handlers:
     async def update(self, request: Request, place: Place) -> Answer:
         """Replace an object, or a part of it."""
         body = read_object(request, place.resource, place.subresource)
-        new = check_namespace(place.resource, body.object, place.namespace)
+        new = self._defaulted(place, check_namespace(place.resource, body.object, place.namespace))
         named = new["metadata"].get("name", "")
         if named != place.name:
             raise status.bad_request(
@@ -213,9 +214,21 @@ class Handlers:
             warnings.extend(found.warnings)
             return check_namespace(place.resource, found.object, place.namespace)
 
-        change = change_of(request, place, check, self._now())
+        patching = Patching(
+            place,
+            check,
+            lambda obj: self._defaulted(place, obj),
+            manager_of(request),
+            is_set(request.query, "force"),
+            self._now(),
+        )
+        change = change_of(request, patching)
         is_apply = request.headers.get("content-type", "").startswith("application/apply")
         return await self._changed(request, place, change, is_apply, warnings)
+
+    def _defaulted(self, place: Place, obj: Object) -> Object:
+        """What a client says, with what it means by what it does not say."""
+        return obj if place.subresource else self._operations.defaulted(place.resource, obj)
 
     async def _changed(
         self,

@@ -141,6 +141,8 @@ class LocalObjects:
     def _record(
         self, resource: Resource, old: Object | None, new: Object, subresource: str
     ) -> Object:
+        if not subresource:
+            new = self._operations.defaulted(resource, new)
         return patches.record_update(
             old,
             new,

@@ -99,6 +99,10 @@ class Operations:
         decision = self._registry.delete(resource, old, options, self._context(dry_run=dry_run))
         return await self._carry_out(resource, decision, dry_run=dry_run)
 
+    def defaulted(self, resource: Resource, obj: Object) -> Object:
+        """See ``Registry``."""
+        return self._registry.defaulted(resource, obj)
+
     def is_there(self, resource: Resource, key: Key) -> bool:
         """Whether the next write finds such an object."""
         return self.store.get(resource, key) is not None

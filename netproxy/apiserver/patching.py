@@ -13,7 +13,7 @@ from netproxy.apiserver import patch as patches
 from netproxy.apiserver import schema
 from netproxy.apiserver.negotiate import sent_type
 from netproxy.apiserver.registry.scale import to_scale
-from netproxy.apiserver.request import Place, Request, is_set
+from netproxy.apiserver.request import Place, Request
 from netproxy.apiserver.schema.types import ObjectType
 
 MERGE: PatchType = "application/merge-patch+json"
@@ -25,6 +25,8 @@ _LONGEST_MANAGER = 128
 
 Check = Callable[[Object], Object]
 """Drops or refuses what is not in the schema."""
+Defaulted = Callable[[Object], Object]
+"""Says what absent fields mean."""
 
 
 def manager_of(request: Request) -> str:
@@ -46,6 +48,7 @@ class Patching(NamedTuple):
 
     place: Place
     check: Check
+    defaulted: Defaulted
     manager: str
     force: bool
     now: datetime
@@ -57,22 +60,14 @@ class Patching(NamedTuple):
         return schema.type_of(self.place.resource, self.place.subresource)
 
 
-def change_of(
-    request: Request, place: Place, check: Check, now: datetime
-) -> Callable[[Object | None], Object]:
+def change_of(request: Request, patching: Patching) -> Callable[[Object | None], Object]:
     """What a PATCH does to the old state.
-
-    Args:
-        request: Has the patch.
-        place: Of what.
-        check: Makes sure that the outcome is an object of this kind.
-        now: In UTC.
 
     Raises:
         StatusError: 400, 415, 422, also from the change itself (409: somebody else owns a field).
     """
     kind = sent_type(request.headers.get("content-type", ""), KINDS)
-    patching = Patching(place, check, manager_of(request), is_set(request.query, "force"), now)
+    place = patching.place
     if kind == APPLY:
         if not request.query.get("fieldManager"):
             raise _invalid_options("fieldManager: Required value: is required for apply patch")
@@ -85,16 +80,15 @@ def change_of(
     def changed(old: Object | None) -> Object:
         if old is None:
             raise not_found(place.resource, place.name)
-        if place.subresource == "scale":
-            return check(change(to_scale(place.resource, old)))
-        new = check(change(old))
+        said = to_scale(place.resource, old) if place.subresource == "scale" else old
+        new = patching.defaulted(patching.check(change(said)))
         _check_same(old, new, place.name)
         return patches.record_update(
             old,
             new,
             patching.type,
             manager=patching.manager,
-            now=now,
+            now=patching.now,
             subresource=place.subresource,
         )
 

@@ -86,6 +86,11 @@ class Decisions:
         means = Means(view, random, self._ports, families)
         self._strategies = {resource: make(means) for resource, make in STRATEGIES.items()}
 
+    def defaulted(self, resource: Resource, obj: Object) -> Object:
+        """See ``Registry``."""
+        strategy = self._strategies.get(resource)
+        return strategy.defaulted(obj) if strategy is not None else obj
+
     def create(self, resource: Resource, obj: Object, context: WriteContext) -> Decision:
         """See ``Registry``."""
         if resource is ACCESS_REVIEWS:

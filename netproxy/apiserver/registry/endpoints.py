@@ -67,9 +67,8 @@ def port_faults(ports: Sequence[Object], field: str, *, needs_number: bool) -> l
 class EndpointsStrategy(Strategy):
     """Endpoints, for those who still use them."""
 
-    def prepare(self, obj: Object, old: Object | None) -> Object:
+    def defaulted(self, obj: Object) -> Object:
         """Ports are TCP unless they say otherwise."""
-        del old
         if not obj.get("subsets"):
             return {name: value for name, value in obj.items() if name != "subsets"}
         return {**obj, "subsets": [_with_protocols(each) for each in obj["subsets"]]}
@@ -96,9 +95,8 @@ class SliceStrategy(Strategy):
 
     has_generation = True
 
-    def prepare(self, obj: Object, old: Object | None) -> Object:
+    def defaulted(self, obj: Object) -> Object:
         """Ports are TCP and have the empty name unless they say otherwise."""
-        del old
         prepared = {**obj, "endpoints": obj.get("endpoints") or []}
         ports = obj.get("ports")
         if ports:

@@ -25,12 +25,16 @@ class PodStrategy(Strategy):
 
     has_generation = True
 
+    def defaulted(self, obj: Object) -> Object:
+        """See ``pod_spec_defaults``."""
+        return {**obj, "spec": pod_spec_defaults(obj.get("spec") or {})}
+
     def prepare(self, obj: Object, old: Object | None) -> Object:
         """Defaults; the status is the agent's."""
-        spec = pod_spec_defaults(obj.get("spec") or {})
+        filled = self.defaulted(obj)
         if old is not None:
-            return {**obj, "spec": spec, "status": old.get("status") or {}}
-        return {**obj, "spec": spec, "status": {"phase": "Pending", "qosClass": qos_class(spec)}}
+            return {**filled, "status": old.get("status") or {}}
+        return {**filled, "status": {"phase": "Pending", "qosClass": qos_class(filled["spec"])}}
 
     def faults(self, obj: Object, old: Object | None) -> Sequence[Cause]:
         """The specification; of an update that nothing else has changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from netproxy.api.objects import Object
 from netproxy.api.resources import Resource
 
+_OWNERS = "managedFields"
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -26,9 +27,16 @@ def to_scale(resource: Resource, workload: Object) -> Object:
 
 
 def from_scale(workload: Object, scale: Object) -> Object:
-    """The workload with the number of pods that a ``Scale`` asks for."""
+    """The workload with the number of pods that a ``Scale`` asks for, and who asked for it."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    return {**workload, "spec": {**workload["spec"], "replicas": replicas}}
+    metadata = {name: each for name, each in workload["metadata"].items() if name != _OWNERS}
+    if owners := scale["metadata"].get(_OWNERS):
+        metadata[_OWNERS] = owners
+    return {
+        **workload,
+        "metadata": metadata,
+        "spec": {**workload["spec"], "replicas": replicas},
+    }
 
 
 def selector_text(selector: Object) -> str:

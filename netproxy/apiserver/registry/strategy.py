@@ -39,10 +39,14 @@ class Strategy:
     def __init__(self, means: Means) -> None:
         self.means = means
 
+    def defaulted(self, obj: Object) -> Object:
+        """With what its absent fields mean, whatever is stored: who wrote it owns that as well."""
+        return obj
+
     def prepare(self, obj: Object, old: Object | None) -> Object:
         """Defaults, and what the client may not say; ``old`` is None for a new object."""
         del old
-        return obj
+        return self.defaulted(obj)
 
     def faults(self, obj: Object, old: Object | None) -> Sequence[Cause]:
         """What is wrong with it."""

@@ -22,15 +22,19 @@ class WorkloadStrategy(Strategy):
 
     has_generation = True
 
-    def prepare(self, obj: Object, old: Object | None) -> Object:
-        """Defaults; the status is the controller's."""
+    def defaulted(self, obj: Object) -> Object:
+        """One replica; the template is a Pod's."""
         spec = dict(obj.get("spec") or {})
         spec.setdefault("replicas", 1)
         template = spec.get("template") or {}
         if template.get("spec") is not None:
             spec["template"] = {**template, "spec": pod_spec_defaults(template["spec"])}
+        return {**obj, "spec": spec}
+
+    def prepare(self, obj: Object, old: Object | None) -> Object:
+        """Defaults; the status is the controller's."""
         status = {} if old is None else old.get("status") or {}
-        return {**obj, "spec": spec, "status": status}
+        return {**self.defaulted(obj), "status": status}
 
     def faults(self, obj: Object, old: Object | None) -> Sequence[Cause]:
         """Replicas, selector, template."""
@@ -65,10 +69,10 @@ class WorkloadStrategy(Strategy):
 class DeploymentStrategy(WorkloadStrategy):
     """Deployments: how pods are replaced besides."""
 
-    def prepare(self, obj: Object, old: Object | None) -> Object:
+    def defaulted(self, obj: Object) -> Object:
         """Rolling updates by a quarter."""
-        prepared = super().prepare(obj, old)
-        spec = dict(prepared["spec"])
+        filled = super().defaulted(obj)
+        spec = dict(filled["spec"])
         strategy = dict(spec.get("strategy") or {})
         strategy["type"] = strategy.get("type") or "RollingUpdate"
         if strategy["type"] == "RollingUpdate":
@@ -77,7 +81,7 @@ class DeploymentStrategy(WorkloadStrategy):
         spec["strategy"] = strategy
         spec.setdefault("revisionHistoryLimit", 10)
         spec.setdefault("progressDeadlineSeconds", 600)
-        return {**prepared, "spec": spec}
+        return {**filled, "spec": spec}
 
     def faults(self, obj: Object, old: Object | None) -> Sequence[Cause]:
         """How pods are replaced."""

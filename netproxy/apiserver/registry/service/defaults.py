@@ -28,12 +28,17 @@ def defaulted(service: Object) -> Object:
         spec["internalTrafficPolicy"] = "Cluster"
     if spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is None:
         spec["allocateLoadBalancerNodePorts"] = True
-    ips = traits.cluster_ips(spec)
-    if ips:
-        # Whoever says only one of the two says both.
-        spec["clusterIP"] = spec.get("clusterIP") or ips[0]
-        spec["clusterIPs"] = ips
     return {**service, "spec": spec, "status": _status(service.get("status") or {})}
+
+
+def with_both_ips(service: Object) -> Object:
+    """The Service with ``clusterIP`` and ``clusterIPs``: who says only one of them says both."""
+    spec = service["spec"]
+    ips = traits.cluster_ips(spec)
+    if not ips:
+        return service
+    both = {"clusterIP": spec.get("clusterIP") or ips[0], "clusterIPs": ips}
+    return {**service, "spec": {**spec, **both}}
 
 
 def _port(port: Object) -> Object:

@@ -8,7 +8,7 @@ from netproxy.api.objects import Object, key_of
 from netproxy.api.status import Cause
 from netproxy.apiserver.contract import Write, WriteContext
 from netproxy.apiserver.registry.service import traits
-from netproxy.apiserver.registry.service.defaults import defaulted
+from netproxy.apiserver.registry.service.defaults import defaulted, with_both_ips
 from netproxy.apiserver.registry.service.families import downgraded, with_families
 from netproxy.apiserver.registry.service.update import refilled, update_faults, without_stale
 from netproxy.apiserver.registry.service.validation import (
@@ -22,13 +22,19 @@ from netproxy.apiserver.registry.strategy import Strategy
 class ServiceStrategy(Strategy):
     """See the other modules of this package for the rules themselves."""
 
+    def defaulted(self, obj: Object) -> Object:
+        """See ``defaults``."""
+        return defaulted(obj)
+
     def prepare(self, obj: Object, old: Object | None) -> Object:
         """Defaults; of an update what was allocated, without what no longer fits."""
         if old is None:
-            return {**defaulted(obj), "status": {"loadBalancer": {}}}
+            return {**with_both_ips(defaulted(obj)), "status": {"loadBalancer": {}}}
         spec = refilled(old["spec"], without_stale(old["spec"], obj.get("spec") or {}))
         spec = downgraded(old["spec"], spec)
-        prepared = defaulted({**obj, "spec": spec, "status": old.get("status") or {}})
+        prepared = with_both_ips(
+            defaulted({**obj, "spec": spec, "status": old.get("status") or {}})
+        )
         if traits.kind_of(prepared["spec"]) != "LoadBalancer":
             prepared["status"] = {**prepared["status"], "loadBalancer": {}}
         return prepared
