@@ -22,7 +22,7 @@ def test_who_makes_a_service_owns_its_defaults_and_nothing_that_was_allocated(
 ) -> None:
     with serve(tmp_path) as api:
         told = api.make(SERVICES, service())
-    ports = {
+    ports: dict[str, object] = {
         ".": {},
         _PORT_80: {".": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}},
     }
