@@ -39,6 +39,9 @@ class EndpointsController:
 
     def __init__(self) -> None:
         self._selected = Selected()
+        # Services that went, until what they leave behind has gone as well. Endpoints that somebody
+        # writes before their Service comes stay.
+        self._gone: set[Key] = set()
 
     def concerns(
         self, resource: Resource, key: Key, old: Object | None, new: Object | None
@@ -48,6 +51,7 @@ class EndpointsController:
             return self._selected.put_pod(key, old, new)
         if resource is SERVICES:
             self._selected.put_service(key, new)
+            (self._gone.add if new is None else self._gone.discard)(key)
         return [key]
 
     def plan(self, key: Key, objects: Objects, now: datetime) -> Plan:
@@ -57,7 +61,9 @@ class EndpointsController:
         spec = service["spec"] if service else {}
         is_ours = known is not None and _OWN_LABEL in labels_of(known)
         if service is None or not spec.get("selector") or spec.get("type") == "ExternalName":
-            if known is not None and service is None:
+            if known is None:
+                self._gone.discard(key)
+            elif service is None and (is_ours or key in self._gone):
                 return Plan([Delete(ENDPOINTS, key, known["metadata"]["uid"])])
             return Plan()
         pods = self._selected.pods_of(service, objects)
