@@ -31,6 +31,8 @@ class StatusError(Exception):
         message: The sentence that kubectl prints.
         causes: Field by field.
         details: Further members of ``status.details``: name, group, kind, uid, retryAfterSeconds.
+            None: there are no details unless there are causes; kubectl takes them for granted where
+            Kubernetes sends them, even empty.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class StatusError(Exception):
         self.message = message
         self.causes = tuple(causes)
         self.details = details or {}
+        self._is_detailed = details is not None or bool(causes)
 
     def to_object(self) -> Object:
         """The ``Status`` that is sent."""
@@ -65,7 +68,7 @@ class StatusError(Exception):
             "message": self.message,
             "reason": self.reason,
         }
-        if details:
+        if self._is_detailed:
             status["details"] = details
         status["code"] = self.code
         return status

@@ -109,6 +109,7 @@ class Handlers:
                 405,
                 "MethodNotAllowed",
                 "the server does not allow this method on the requested resource",
+                details={},
             )
         return await verb(self, request, place)
 

@@ -137,8 +137,14 @@ def _apply(configuration: Object, patching: Patching) -> Callable[[Object | None
 
 def _check_same(old: Object, new: Object, name: str) -> None:
     """Refuse a patch that makes it another object."""
-    metadata = new.get("metadata")
-    if not isinstance(metadata, dict) or metadata.get("name") != name:
-        raise bad_request(f"the patch changes metadata.name, which is {name}")
-    if metadata.get("namespace", "") != old["metadata"].get("namespace", ""):
-        raise bad_request("the patch changes metadata.namespace")
+    metadata = new.get("metadata") or {}
+    if (said := metadata.get("name", "")) != name:
+        raise bad_request(
+            f"the name of the object ({said}) does not match the name on the URL ({name})"
+        )
+    namespace = old["metadata"].get("namespace", "")
+    if (said := metadata.get("namespace", "")) != namespace:
+        raise bad_request(
+            f"the namespace of the object ({said}) does not match the namespace on the request "
+            f"({namespace})"
+        )
