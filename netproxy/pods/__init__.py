@@ -1,0 +1,1 @@
+"""The node agent: runs the Pods that are bound to this node as processes of this host."""
