@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from netproxy.api.objects import Key, Object
 from netproxy.api.resources import CORE_EVENTS, SERVICES, Resource
 from netproxy.controllers.contract import Action, Create, Objects, Plan, Update
-from netproxy.controllers.events import event
+from netproxy.api.events import event
 from netproxy.errors import ConfigError
 
 _COMPONENT: Final = "service-controller"
