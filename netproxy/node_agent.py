@@ -13,25 +13,34 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from netproxy.api.client import ObjectClient
+from netproxy.api.resources import SERVICES
+from netproxy.api.status import StatusError
+from netproxy.config.settings import ApiSettings
 from netproxy.errors import NetproxyError
 from netproxy.log import EventLogger
 from netproxy.membership.facts import read_facts
 from netproxy.membership.joining import Membership
 from netproxy.membership.routing import forward_packets, run_routes
 from netproxy.membership.settings import MembershipSettings
+from netproxy.model.ip import IPAddress
+from netproxy.pods.settings import PodSettings
 
+DNS_NAMESPACE, DNS_NAME = "kube-system", "kube-dns"
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 Part = Callable[[], Awaitable[None]]
 log = EventLogger(__name__)
 
 
 @asynccontextmanager
-async def node_agent(client: ObjectClient, settings: MembershipSettings) -> AsyncIterator[None]:
+async def node_agent(
+    client: ObjectClient, settings: MembershipSettings, pods: PodSettings | None
+) -> AsyncIterator[None]:
     """Be a node until left. Routes and Pods stay as they are.
 
     Args:
         client: Speaks to the API.
         settings: Which node this is.
+        pods: How it runs Pods; None: it runs none.
 
     Raises:
         UnsupportedError: this host or this user cannot do it.
@@ -39,9 +48,10 @@ async def node_agent(client: ObjectClient, settings: MembershipSettings) -> Asyn
     dice = random.Random().random  # noqa: S311 - spreads load, hides nothing
     membership = Membership(client, settings, read_facts(), lambda: datetime.now(UTC), dice)
     parts: dict[str, Part] = {"membership": membership.run}
-    if settings.runs_pods:
+    if pods is not None:
         forward_packets()
         parts["routes"] = lambda: run_routes(client, settings.name)
+        parts["pods"] = lambda: _run_pods(client, pods)
     tasks = [asyncio.create_task(_keep_running(name, part, dice)) for name, part in parts.items()]
     try:
         yield
@@ -49,6 +59,49 @@ async def node_agent(client: ObjectClient, settings: MembershipSettings) -> Asyn
         for each in tasks:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def open_node_agent(api: ApiSettings, pods: PodSettings) -> AsyncIterator[None]:
+    """Be a node of an API server until left; see ``node_agent``.
+
+    Args:
+        api: How to reach it.
+        pods: How Pods are run.
+    """
+    from netproxy.apiclient.objects import HttpObjects
+    from netproxy.kubernetes.connect import open_client
+    from netproxy.kubernetes.contract import ClientSettings
+
+    client = open_client(ClientSettings(*api))
+    member = MembershipSettings(pods.node_name, pods.host_addresses)
+    try:
+        async with node_agent(HttpObjects(client, "netproxy-agent"), member, pods):
+            yield
+    finally:
+        await client.close()
+
+
+async def _run_pods(client: ObjectClient, settings: PodSettings) -> None:
+    from netproxy.pods.agent import run_pods
+
+    if not settings.dns_addresses:
+        settings = settings._replace(dns_addresses=await _find_dns(client))
+    await run_pods(client, settings)
+
+
+async def _find_dns(client: ObjectClient) -> tuple[IPAddress, ...]:
+    """The addresses of the cluster's DNS Service; none: Pods ask whom this host asks."""
+    try:
+        service = await client.get(SERVICES, DNS_NAME, DNS_NAMESPACE)
+    except StatusError as error:
+        if error.code != 404:
+            raise
+        hint = f"Service {DNS_NAMESPACE}/{DNS_NAME} does not exist; see --cluster-dns"
+        log.warning("pods get no cluster DNS", hint=hint)
+        return ()
+    spec = service["spec"]
+    return tuple(IPAddress(each) for each in spec.get("clusterIPs") or [spec["clusterIP"]])
 
 
 async def _keep_running(name: str, part: Part, jitter: Callable[[], float]) -> None:

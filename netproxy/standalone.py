@@ -26,7 +26,8 @@ from netproxy.dns.settings import DnsSettings
 from netproxy.log import EventLogger
 from netproxy.membership.settings import MembershipSettings
 from netproxy.model.ip import IPAddress
-from netproxy.node_agent import node_agent
+from netproxy.node_agent import DNS_NAME, DNS_NAMESPACE, node_agent
+from netproxy.pods.settings import PodSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class StandaloneSettings:
         proxy: What that means.
         node_ips: This node's addresses, one, or one of each IP family.
         dns: Names; None: somebody else serves them.
-        runs_pods: Whether this node runs Pods.
+        pods: How this node runs Pods; None: it runs none.
     """
 
     server: ServerSettings
@@ -49,12 +50,11 @@ class StandaloneSettings:
     proxy: Settings
     node_ips: tuple[IPAddress, ...]
     dns: DnsSettings | None = None
-    runs_pods: bool = True
+    pods: PodSettings | None = None
 
 
 Companion = Callable[[Instance], Awaitable[None]]
 """Works beside the API server until it is cancelled."""
-DNS_NAMESPACE, DNS_NAME = "kube-system", "kube-dns"
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 log = EventLogger(__name__)
 
@@ -147,8 +147,9 @@ async def run_standalone(settings: StandaloneSettings) -> None:
             address = settings.server.registry.dns_address
             await publish_dns(instance, address, settings.node_ips, dns.places[0].port)
         name = settings.proxy.proxy.node_name
-        member = MembershipSettings(name, settings.node_ips, settings.runs_pods)
-        async with node_agent(instance.client("netproxy-agent"), member):
+        pods = settings.pods
+        member = MembershipSettings(name, settings.node_ips, runs_pods=pods is not None)
+        async with node_agent(instance.client("netproxy-agent"), member, pods):
             await NodeProxy(settings.configuration, settings.proxy).run(_nothing_changes())
 
 

@@ -33,6 +33,11 @@ _BESIDE_A_FILE = {
     "log_format",
     "logging_format",
     "verbosity",
+    "run_pods",
+    "data_dir",
+    "cluster_domain",
+    "cluster_dns",
+    "pod_namespace_prefix",
 }
 """Flags that count with ``--config``, too. Source: kube-proxy 1.36: logging, the node's name, and
 what its file has no word for. Ours are those that say where objects come from and what is printed.

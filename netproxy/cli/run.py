@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from netproxy.cli.options import daemon_flags, dry_run_flag, proxy_flags, take_over_flag
+from netproxy.cli.server_options import join_flags
+from netproxy.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from netproxy.config.settings import Settings
     from netproxy.contracts import Preview
     from netproxy.proxier import Proxier
 
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 @daemon_flags
 @dry_run_flag
 @take_over_flag
+@join_flags
 def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int | None:
     """Keep the kernel in step with Services and their endpoints, until stopped.
 
@@ -66,15 +74,44 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
         flags={given[name]: ctx.params[name] for name in sorted(given)},
     )
 
+    agent = _agent(flags, settings, is_dry=dry_run)
+
     async def main() -> None:
         changes = (
             each if isinstance(each, Exception) else (each.configuration, each.settings)
             async for each in loader.changes()
         )
-        await node.run(changes)
+        async with agent():
+            await node.run(changes)
 
     asyncio.run(main())
     return None
+
+
+def _agent(
+    flags: dict[str, Any], settings: Settings, *, is_dry: bool
+) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """What makes this host a node besides its proxy; with --run-pods only.
+
+    Raises:
+        ConfigError: a flag makes no sense.
+    """
+    from netproxy.cli.settings import read_switch
+
+    if not read_switch("--run-pods", flags["run_pods"]):
+        return nullcontext
+    if flags["filename"] or is_dry:
+        raise ConfigError(
+            setting="--run-pods",
+            problem="needs an API server, and does what it says",
+            hint="leave out --filename and --dry-run",
+        )
+    from netproxy.cli.server_settings import host_addresses, pod_settings
+    from netproxy.node_agent import open_node_agent
+
+    addresses = settings.proxy.node_ips or host_addresses()
+    pods = pod_settings(flags, settings.proxy.node_name, addresses)
+    return lambda: open_node_agent(settings.api, pods)
 
 
 def _flags_given(ctx: click.Context) -> dict[str, str]:

@@ -6,15 +6,24 @@ import click
 
 from netproxy.cli.options import decorator, flag, switch
 
+_DATA_DIR = flag(
+    "--data-dir",
+    metavar="DIRECTORY",
+    type=click.Path(),
+    default="/var/lib/netproxy",
+    show_default=True,
+    help="Objects, keys, tokens, kubeconfigs, and what is known of Pods; made with mode 0700.",
+)
+_DOMAIN = flag(
+    "--cluster-domain",
+    default="cluster.local",
+    show_default=True,
+    metavar="NAME",
+    help="Under which Services have their names.",
+)
+
 _SERVER = (
-    flag(
-        "--data-dir",
-        metavar="DIRECTORY",
-        type=click.Path(),
-        default="/var/lib/netproxy",
-        show_default=True,
-        help="Objects, keys, tokens and kubeconfigs; made with mode 0700.",
-    ),
+    _DATA_DIR,
     flag(
         "--api-address",
         multiple=True,
@@ -48,13 +57,7 @@ _SERVER = (
         metavar="PREFIX|FIRST-LAST",
         help="Where addresses of LoadBalancers come from.  [default: nowhere; they stay pending]",
     ),
-    flag(
-        "--cluster-domain",
-        default="cluster.local",
-        show_default=True,
-        metavar="NAME",
-        help="Under which Services have their names.",
-    ),
+    _DOMAIN,
 )
 
 _RANGES = (
@@ -84,9 +87,17 @@ _DNS = (
     flag(
         "--dns-upstream",
         multiple=True,
-        metavar="ADDRESS[:PORT]",
+        metavar="ADDRESS[:PORT]|none",
         help="Who knows all other names.  [default: those of /etc/resolv.conf]",
     ),
+)
+
+_PREFIX = flag(
+    "--pod-namespace-prefix",
+    default="netproxy-pod-",
+    show_default=True,
+    metavar="PREFIX",
+    help="Of the names of Pods' network namespaces (ip netns).",
 )
 
 _PODS = (
@@ -95,6 +106,25 @@ _PODS = (
         default=True,
         help="Run the Pods that are bound to this node, as processes of this host.",
     ),
+    _PREFIX,
+)
+
+_JOIN = (
+    switch(
+        "--run-pods",
+        default=False,
+        help="Be a node of a cluster without kubelets (netproxy standalone): register, route to "
+        "the other nodes, run Pods as processes of this host.",
+    ),
+    _DATA_DIR,
+    _DOMAIN,
+    flag(
+        "--cluster-dns",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Whom Pods ask for names.  [default: Service kube-system/kube-dns]",
+    ),
+    _PREFIX,
 )
 
 
@@ -105,4 +135,6 @@ range_flags = decorator(_RANGES)
 dns_flags = decorator(_DNS)
 """What DNS goes by."""
 pod_flags = decorator(_PODS)
-"""What the node agent goes by."""
+"""What the node agent of ``standalone`` goes by."""
+join_flags = decorator(_JOIN)
+"""What the node agent of ``run`` goes by."""

@@ -14,11 +14,12 @@ from netproxy.config.settings import make_settings
 from netproxy.controllers.balancers import parse_pool
 from netproxy.controllers.cluster import ControllerSettings
 from netproxy.dns.settings import DnsSettings
-from netproxy.dns.upstreams import parse_upstream
+from netproxy.dns.upstreams import Upstream, parse_upstream
 from netproxy.dns.zone import ZoneSettings
 from netproxy.errors import ConfigError
 from netproxy.kernel.addresses import primary_address
 from netproxy.model.ip import Family, IPAddress
+from netproxy.pods.settings import PodSettings
 from netproxy.standalone import StandaloneSettings
 from netproxy.web import Place
 
@@ -147,20 +148,73 @@ def standalone_settings(flags: Flags) -> StandaloneSettings:
     }
     configuration = words.read_configuration(asked)
     settings = make_settings(configuration, hostname=words.hostname(), spell=words.flag_of)
+    addresses = tuple(_address("--node-ip", each) for each in node_ips)
+    dns = _dns_settings(flags, server, node_ips)
+    pods = None
+    if words.read_switch("--run-pods", flags["run_pods"]):
+        name = settings.proxy.node_name
+        served = (server.registry.dns_address,) if dns is not None else ()
+        pods = pod_settings({**flags, "cluster_dns": served}, name, addresses)
     return StandaloneSettings(
         server=server,
         controllers=controllers,
         configuration=configuration,
         proxy=settings,
-        node_ips=tuple(_address("--node-ip", each) for each in node_ips),
-        dns=_dns_settings(flags, server, node_ips) if _is_on("--dns", flags["dns"]) else None,
-        runs_pods=_is_on("--run-pods", flags["run_pods"]),
+        node_ips=addresses,
+        dns=dns,
+        pods=pods,
     )
+
+
+def pod_settings(flags: Flags, node_name: str, addresses: tuple[IPAddress, ...]) -> PodSettings:
+    """How a node runs Pods.
+
+    Args:
+        flags: What click collected.
+        node_name: Which node.
+        addresses: Of it.
+
+    Raises:
+        ConfigError: a flag makes no sense, or the host has no address.
+    """
+    if not addresses:
+        raise ConfigError(
+            setting="--run-pods",
+            problem="this host has no address by which other nodes reach it",
+            hint="give one with --node-ip",
+        )
+    return PodSettings(
+        node_name,
+        addresses,
+        Path(flags["data_dir"]),
+        tuple(_address("--cluster-dns", each) for each in split(flags["cluster_dns"])),
+        flags["cluster_domain"],
+        flags["pod_namespace_prefix"],
+    )
+
+
+def host_addresses() -> tuple[IPAddress, ...]:
+    """Those from which this host speaks to the world."""
+    found = [primary_address(each) for each in Family]
+    return tuple(each for each in found if each is not None)
+
+
+def _upstreams(listed: tuple[str, ...]) -> tuple[Upstream, ...] | None:
+    if listed == ("none",):
+        return ()
+    return tuple(parse_upstream(each) for each in listed) or None
 
 
 def _dns_settings(
     flags: Flags, server: ServerSettings, node_ips: Iterable[str]
 ) -> DnsSettings | None:
+    """None: it is switched off.
+
+    Raises:
+        ConfigError: a flag makes no sense, or the host has no address.
+    """
+    if not words.read_switch("--dns", flags["dns"]):
+        return None
     listed = split(flags["dns_upstream"])
     port = _port("--dns-port", flags["dns_port"])
     places = tuple(Place(_address("--node-ip", each), port) for each in node_ips)
@@ -173,11 +227,7 @@ def _dns_settings(
     settings = DnsSettings(
         places=places,
         zone=ZoneSettings(name=server.domain),
-        upstreams=tuple(parse_upstream(each) for each in listed) if listed else None,
+        upstreams=_upstreams(listed),
     )
     settings.check()
     return settings
-
-
-def _is_on(setting: str, word: str) -> bool:
-    return words.read_switch(setting, word)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from netproxy.api.events import event
 from netproxy.api.objects import Key, Object
 from netproxy.api.resources import CORE_EVENTS, SERVICES, Resource
 from netproxy.controllers.contract import Action, Create, Objects, Plan, Update
-from netproxy.api.events import event
 from netproxy.errors import ConfigError
 
 _COMPONENT: Final = "service-controller"

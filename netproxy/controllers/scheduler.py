@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
+from netproxy.api.events import event
 from netproxy.api.objects import Key, Object, is_leaving, labels_of
 from netproxy.api.resources import CORE_EVENTS, NODES, PODS, Resource
 from netproxy.controllers import pod_facts
 from netproxy.controllers.contract import Action, Create, Objects, Plan, Update
-from netproxy.api.events import event
 
 SCHEDULER_NAME: Final = "default-scheduler"
 _AGAIN_S = 5.0

@@ -100,7 +100,10 @@ def write_sysctl(path: str, value: str, name: str) -> None:
 
 
 class Wiring:
-    """The wires of the namespace in which the calling thread is now; usable from elsewhere later.
+    """The wires of the namespace in which the calling thread is now.
+
+    To be used by that thread alone, which may be elsewhere later: pyroute2 opens a socket for each
+    thread, in whatever namespace that is.
 
     Args:
         name: Of the namespace, for messages.

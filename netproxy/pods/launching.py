@@ -120,11 +120,12 @@ class Launching:
                     break
                 except BlockingIOError:
                     await asyncio.sleep(0.005)
-            return await future
+            answer: dict[str, Any] = await future
         except OSError as error:
             raise LauncherDiedError("the launcher is gone") from error
         finally:
             self._waiting.pop(number, None)
+        return answer
 
     async def _begin(self) -> None:
         mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

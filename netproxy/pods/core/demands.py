@@ -47,6 +47,15 @@ def _problem_of(pod: Object, container: Container) -> str:
     identity = identity_of(pod, container)
     if identity.uid == 0 and _security(pod, container, "runAsNonRoot"):
         return "runAsNonRoot, but the container would run as root: give runAsUser"
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if "grpc" in (spec.get(name) or {}):
+            return f"{name}: grpc is not supported here"
+    if (spec.get("lifecycle") or {}).get("postStart"):
+        return "lifecycle.postStart is not supported here"
+    return _environment_problem(spec)
+
+
+def _environment_problem(spec: Object) -> str:
     for each in spec.get("env") or ():
         kinds = set(each.get("valueFrom") or ()) - {"fieldRef", "configMapKeyRef"}
         if kinds:

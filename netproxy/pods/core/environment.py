@@ -103,9 +103,9 @@ def _value(source: Object, around: Surroundings) -> str | None:
         return field_of(source["fieldRef"]["fieldPath"], around)
     reference = source["configMapKeyRef"]
     config = around.config_maps.get(reference["name"])
-    value = (config or {}).get("data", {}).get(reference["key"])
+    value: str | None = ((config or {}).get("data") or {}).get(reference["key"])
     if value is None and not reference.get("optional"):
-        what = f'couldn\'t find key {reference["key"]} in ConfigMap {reference["name"]}'
+        what = f"couldn't find key {reference['key']} in ConfigMap {reference['name']}"
         raise ConfigError(what if config else f'configmap "{reference["name"]}" not found')
     return value
 

@@ -1,6 +1,6 @@
 """What a Pod's containers find in ``/etc``: resolv.conf, hosts, hostname.
 
-Source: dnsPolicy, dnsConfig, hostAliases, hostname and subdomain of core/v1 PodSpec, resolv.conf(5).
+Source: core/v1 PodSpec (dnsPolicy, dnsConfig, hostAliases, hostname, subdomain), resolv.conf(5).
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def parse_resolver(text: str) -> Resolver:
     return Resolver(tuple(servers), searches, tuple(options))
 
 
-def resolver_of(
-    pod: Object, host: Resolver, dns_addresses: Sequence[str], domain: str
-) -> Resolver:
+def resolver_of(pod: Object, host: Resolver, dns_addresses: Sequence[str], domain: str) -> Resolver:
     """Whom a Pod asks.
 
     Args:

@@ -101,7 +101,7 @@ def has_failed(pod: Object, seen: Seen) -> bool:
 
 
 def has_begun(pod: Object, seen: Seen) -> bool:
-    """Whether any of its main containers ever ran: then its init containers have done their work."""
+    """Whether any of its main containers ever ran: its init containers have done their work."""
     sandbox = seen.sandbox.number if seen.sandbox else None
     runs = [seen.of(each.name).run for each in containers_of(pod) if each.kind is Kind.MAIN]
     return any(run is not None and run.sandbox == sandbox for run in runs)

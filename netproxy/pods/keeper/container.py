@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 import time
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from netproxy.pods.keeper import records, syscalls
 from netproxy.pods.keeper.logfile import LogFile
@@ -88,7 +88,7 @@ def _start_keeper(
     started_at = time.time()
     pid = os.fork()
     if pid == 0:
-        _become_keeper(spec, here, lock, mounts, other, started_at)
+        _become_keeper(spec, _Held(here, lock, other), mounts, started_at)
     other.close()
     records.write_alive(lock, Alive(pid, started_at))
     mine.send(_GO)
@@ -98,15 +98,19 @@ def _start_keeper(
     return 0, said.decode(errors="replace") or "its keeper was killed"
 
 
+class _Held(NamedTuple):
+    """What a keeper takes along."""
+
+    directory: int
+    lock: int
+    starter: socket.socket
+
+
 def _become_keeper(
-    spec: RunSpec,
-    here: int,
-    lock: int,
-    mounts: list[tuple[int, str]],
-    starter: socket.socket,
-    started_at: float,
+    spec: RunSpec, held: _Held, mounts: list[tuple[int, str]], started_at: float
 ) -> NoReturn:
     """Never returns, whatever happens: there is somebody else's code behind us."""
+    here, lock, starter = held
     try:
         keep_open = {here, lock, starter.fileno(), *(descriptor for descriptor, _ in mounts)}
         _close_all_but(keep_open)

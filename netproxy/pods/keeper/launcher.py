@@ -119,7 +119,8 @@ def _execute(request: dict[str, Any], keeper: int) -> dict[str, Any]:
 
 def _settle() -> None:
     """Be nobody's child in particular: no signals of a terminal, and no zombies; the proxy's
-    protection from the kernel's lack of memory is not for containers."""
+    protection from the kernel's lack of memory is not for containers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     syscalls.become_subreaper()
