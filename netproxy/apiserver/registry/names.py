@@ -24,7 +24,7 @@ _SUBDOMAIN_RULE = (
     "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 _QUALIFIED_RULE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
     "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
     "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
@@ -61,6 +61,9 @@ def path_segment_faults(name: str) -> list[str]:
 def qualified_faults(name: str) -> list[str]:
     """What keeps it from being a label's key: ``example.com/name``."""
     prefix, slash, rest = name.rpartition("/")
+    if "/" in prefix:
+        optional = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        return [f"a valid label key {_QUALIFIED_RULE} {optional}"]
     faults = []
     if slash:
         if not prefix:
@@ -72,7 +75,7 @@ def qualified_faults(name: str) -> list[str]:
     elif len(rest) > LONGEST_LABEL:
         faults.append(f"name part must be no more than {LONGEST_LABEL} bytes")
     if not _QUALIFIED.match(rest):
-        faults.append(_QUALIFIED_RULE)
+        faults.append(f"name part {_QUALIFIED_RULE}")
     return faults
 
 

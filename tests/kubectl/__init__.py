@@ -1,0 +1,1 @@
+"""Real kubectl, of the release whose API is served, and a real ``netproxy apiserver``."""
