@@ -73,7 +73,8 @@ async def open_node_agent(api: ApiSettings, pods: PodSettings) -> AsyncIterator[
     from netproxy.kubernetes.connect import open_client
     from netproxy.kubernetes.contract import ClientSettings
 
-    client = open_client(ClientSettings(*api))
+    # The limits are the proxy's, as kube-proxy has them; an agent writes as often as Pods change.
+    client = open_client(ClientSettings(*api)._replace(qps=-1.0))
     member = MembershipSettings(pods.node_name, pods.host_addresses)
     try:
         async with node_agent(HttpObjects(client, "netproxy-agent"), member, pods):

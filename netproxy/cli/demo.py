@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from netproxy.lab.cluster import Lab
-    from netproxy.lab.demo import Change, Manifests, Walk
+    from netproxy.lab.demo import Answer, Change, Manifests, Stage, Walk
     from netproxy.lab.spread import Spread
     from netproxy.model.ip import Family
 
@@ -30,7 +30,7 @@ EXIT_DEMO_FAILED = 1
 _SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 _PLAIN_WIDTH = 110
 _BAR_CELLS = 40
-_OTHER_COLUMNS = 62
+_OTHER_COLUMNS = 76
 """Width of the table of bars without its bars."""
 _ORIGIN_STYLES = {"a pod": "cyan", "a node": "green", "outside": "magenta"}
 
@@ -38,7 +38,10 @@ _ORIGIN_STYLES = {"a pod": "cyan", "a node": "green", "outside": "magenta"}
 @click.command()
 @click.option("--families", type=click.Choice(["ipv4", "dual"]), default="dual", show_default=True)
 def demo(families: str) -> None:
-    """Two nodes, two Services, real connections, and a picture of where they went.
+    """A cluster without Kubernetes: two nodes, Services, Pods, DNS, and a picture of what happens.
+
+    Services and Pods are applied through the API as kubectl would; a Pod asks DNS for a Service,
+    connections are spread, Pods come and go under traffic.
 
     Everything happens in network namespaces of its own and is gone afterwards. Works as root,
     and for an ordinary user where unprivileged user namespaces are allowed. Exit code 0 means
@@ -88,9 +91,8 @@ class _Show:
         self._heading("netproxy demo", f"a cluster of network namespaces, {where}")
         spec = story.demo_spec(self._families)
         try:
-            with self._busy("building nodes, pods and wires"):
-                lab = cluster.up(spec, manifests=[self._manifests.directory], report=self._say_done)
-            self._show_members(lab)
+            with self._busy("building nodes and wires"):
+                lab = cluster.up(spec, report=self._say_done)
             self._perform(lab)
         finally:
             ignore_signals()  # a second Ctrl-C must not leave half a lab behind
@@ -104,27 +106,34 @@ class _Show:
     def _perform(self, lab: Lab) -> None:
         from netproxy.lab import demo as story
 
-        ways = story.list_ways(self._manifests, self._families)
-        database = story.database_way(self._manifests)
-        self._show_services()
+        self._heading("kubectl apply --server-side", f"-f {self._manifests.directory}")
+        with self._busy("applying, and waiting for Pods and addresses"):
+            story.apply(lab, self._manifests)
+            stage = story.look(lab)
+        self._say_done(f"Services have addresses, {len(stage.pods)} Pods serve my-service")
+        self._show_members(lab, stage)
+        self._show_services(stage)
+        self._show_answer(story.resolved(lab, stage), stage)
+        ways, database = story.list_ways(lab, stage), story.database_way(lab, stage)
         with self._busy("waiting until the addresses of both Services answer"):
             story.wait_for_ways(lab, [*ways, database])
         self._say_done("both Services answer at every address")
         with self._busy("connecting") as busy:
             walks = story.walk(
-                lab, ways, report=lambda each: busy.update(f"connecting from {each.way.origin}")
+                ways, report=lambda each: busy.update(f"connecting from {each.way.origin}")
             )
-            outside = story.walk(lab, [database])
-        self._show_spread(walks)
+            outside = story.walk([database])
+        self._show_spread(walks, stage)
         self._show_database(outside[0])
-        self._show_rules(lab)
+        self._show_rules(lab, stage)
         streams = [way for way in ways if way.frontend != "node port" and way.origin != "a node"]
         rate = story.STREAM_RATE * len(streams)
-        self._heading("Endpoints come and go", f"under {rate:.0f} new connections a second")
-        with self._busy("adding an endpoint"):
-            self._show_change("added", story.add_endpoint(lab, self._manifests, streams))
-        with self._busy("removing an endpoint"):
-            self._show_change("removed", story.remove_endpoint(lab, self._manifests, streams))
+        self._heading("Pods come and go", f"under {rate:.0f} new connections a second")
+        with self._busy("kubectl scale deployment myapp --replicas 5"):
+            self._show_change(story.scale_up(lab, stage, streams))
+        stage = story.look(lab)
+        with self._busy("kubectl delete pod"):
+            self._show_change(story.delete_pod(lab, stage, streams))
         self._show_next()
 
     def _heading(self, title: str, remark: str) -> None:
@@ -143,45 +152,56 @@ class _Show:
         self._is_fine &= is_fine
         self._console.print(f"  {mark} {words}")
 
-    def _show_members(self, lab: Lab) -> None:
+    def _show_members(self, lab: Lab, stage: Stage) -> None:
         from rich.padding import Padding
         from rich.tree import Tree
 
+        from netproxy.lab import demo as story
         from netproxy.lab.names import Role
 
         backbone = Tree("[dim]backbone[/]", guide_style="dim")
+        runs = "netproxy standalone: API, controllers, DNS, proxy, Pods"
         for node in lab.topology.of_role(Role.NODE):
-            branch = backbone.add(
-                f"[bold]{node.member}[/]   {node.addresses[0]}   [dim]runs netproxy[/]"
-            )
-            for pod in lab.topology.of_role(Role.POD):
-                if pod.node == node.member:
-                    branch.add(f"{pod.member}  {pod.addresses[0]:<11}  {_remark(pod.member)}")
+            words = f"[bold]{node.member}[/]   {node.addresses[0]}   [dim]{runs}[/]"
+            branch = backbone.add(words)
+            runs = "netproxy run --run-pods: proxy, Pods"
+            for pod, where in stage.pods.items():
+                if where == node.member:
+                    branch.add(f"{pod}  [dim]app=MyApp[/]")
+            if stage.visitor_node == node.member:
+                branch.add(f"{story.VISITOR}  [dim]connects to Services[/]")
         for host in lab.topology.of_role(Role.CLIENT) + lab.topology.of_role(Role.HOST):
             words = f"[bold]{host.member:<8}[/] {host.addresses[0]}"
             backbone.add(f"{words} [dim]outside the cluster[/]")
         self._console.print(Padding(backbone, (1, 0, 0, 2), expand=False))
 
-    def _show_services(self) -> None:
+    def _show_services(self, stage: Stage) -> None:
         from netproxy.lab import demo as story
 
-        self._heading("Two Services", f"from {self._manifests.directory}")
-        (service,) = self._manifests.read(story.SERVICE_FILE)
-        database, by_hand = self._manifests.read(story.DATABASE_FILE)
-        (port,) = service["spec"]["ports"]
-        ingress = [each["ip"] for each in service["status"]["loadBalancer"]["ingress"]]
+        self._heading("Two Services", "as the API has them now")
+        _, by_hand = self._manifests.read(story.DATABASE_FILE)
+        spec = stage.service["spec"]
+        (port,) = spec["ports"]
+        ingress = [each["ip"] for each in stage.service["status"]["loadBalancer"]["ingress"]]
         (subset,) = by_hand["subsets"]
         there = f"{subset['addresses'][0]['ip']} port {subset['ports'][0]['port']}"
-        count = len(self._families)
         table = self._table()
         ports = f"app=MyApp, port {port['port']} → {port['targetPort']}"
         table.add_row("[bold]my-service[/]", "selector", ports)
-        table.add_row("", "cluster IP", "  ".join(service["spec"]["clusterIPs"][:count]))
-        table.add_row("", "load balancer", "  ".join(ingress[:count]))
+        table.add_row("", "cluster IP", "  ".join(spec["clusterIPs"]))
+        table.add_row("", "load balancer", "  ".join(ingress))
         table.add_row("", "node port", str(port["nodePort"]))
         table.add_row("[bold]external-database[/]", "no selector", f"Endpoints by hand: {there}")
-        table.add_row("", "cluster IP", database["spec"]["clusterIP"])
+        table.add_row("", "cluster IP", stage.database["spec"]["clusterIP"])
         self._print_indented(table)
+
+    def _show_answer(self, answer: Answer, stage: Stage) -> None:
+        self._heading("DNS", "from inside the Pod visitor: getent ahosts my-service")
+        known = set(stage.service["spec"]["clusterIPs"])
+        self._say(
+            f"{answer.name} is {' and '.join(answer.addresses)}",
+            is_fine=set(answer.addresses) == known,
+        )
 
     def _table(self, *, show_header: bool = False) -> Table:
         from rich.table import Table
@@ -199,10 +219,10 @@ class _Show:
 
         self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
-    def _show_spread(self, walks: Sequence[Walk]) -> None:
+    def _show_spread(self, walks: Sequence[Walk], stage: Stage) -> None:
         from netproxy.lab import demo as story
 
-        nodes = self._manifests.endpoints()
+        nodes = stage.pods
         spread = story.total_spread(walks, list(nodes))
         total = sum(len(each.traffic.connections) for each in walks)
         failures = [failure for each in walks for failure in each.traffic.failures]
@@ -226,7 +246,7 @@ class _Show:
         else:
             self._say(f"none of {total} failed; {half}", is_fine=True)
 
-    def _print_bars(self, walks: Sequence[Walk], spread: Spread, nodes: dict[str, str]) -> None:
+    def _print_bars(self, walks: Sequence[Walk], spread: Spread, nodes: Mapping[str, str]) -> None:
         table = self._table(show_header=True)
         table.add_column("endpoint", no_wrap=True)
         table.add_column("on", no_wrap=True)
@@ -277,10 +297,11 @@ class _Show:
             words += f" arrived at {first.address}, which saw {first.client}"
         self._say(words, is_fine=answered == len(connections))
 
-    def _show_rules(self, lab: Lab) -> None:
+    def _show_rules(self, lab: Lab, stage: Stage) -> None:
         from rich.markup import escape
 
         from netproxy.lab import demo as story
+        from netproxy.lab.follow import follow_packet
         from netproxy.lab.process import ProcessError
 
         self._heading("What a packet to my-service meets", "node-1, from `netproxy render`")
@@ -289,31 +310,28 @@ class _Show:
         except ProcessError as error:
             self._say(escape(f"{error}: {error.hint}"), is_fine=False)
             return
-        (service,) = self._manifests.read(story.SERVICE_FILE)
-        address = service["spec"]["clusterIP"]
+        address = stage.service["spec"]["clusterIP"]
         table = self._table()
         table.add_column(style="dim", no_wrap=True)
         table.add_column(style="cyan", overflow="fold")
         before = ""
-        for name, line in story.follow_packet(rules, address):
+        for name, line in follow_packet(rules, address):
             table.add_row("" if name == before else name, escape(line))
             before = name
         self._print_indented(table)
 
-    def _show_change(self, verb: str, change: Change) -> None:
-        is_effective = change.effect_ms < float("inf")
-        if not is_effective:
-            effect = "[red]without any effect[/]"
-        elif verb == "added":
-            effect = f"first connection after {change.effect_ms:.0f} ms"
-        elif change.effect_ms:
-            effect = f"last connection after {change.effect_ms:.0f} ms"
-        else:
-            effect = "no more connections"
+    def _show_change(self, change: Change) -> None:
+        is_effective = change.first_ms < float("inf")
+        came = "[red]nobody came[/]"
+        if is_effective:
+            came = f"[bold]{change.pod}[/] came: first connection after {change.first_ms:.0f} ms"
+        words = came
+        if change.gone:
+            went = f"last connection after {change.last_ms:.0f} ms"
+            words = f"[bold]{change.gone}[/] deleted: {went}; {came}"
         failed = f"{len(change.failures)}" if change.failures else "none"
         self._say(
-            f"[bold]{change.pod}[/] {verb}: {effect}; "
-            f"{failed} of {change.connections} connections failed",
+            f"{words}; {failed} of {change.connections} connections failed",
             is_fine=is_effective and not change.failures,
         )
 
@@ -322,23 +340,16 @@ class _Show:
         where = self._manifests.directory
         table = self._table()
         for command, remark in (
-            (f"netproxy render -f {where}", "all rules, no root"),
             (f"netproxy lab up -f {where}", "a lab that stays (as root)"),
             ("netproxy lab status", "what is in it"),
+            ("netproxy lab exec node-1", "a shell on a node; kubectl works there"),
             ("netproxy lab exec client", "a shell outside the cluster"),
             ("netproxy lab exec node-1 nft list ruleset", "what the kernel has"),
             ("netproxy lab down", "remove it"),
+            ("netproxy standalone", "the same on this very host"),
         ):
             table.add_row(f"[bold]{command}[/]", f"[dim]{remark}[/]")
         self._print_indented(table)
-
-
-def _remark(pod: str) -> str:
-    from netproxy.lab import demo as story
-
-    if pod == story.NEWCOMER:
-        return "[dim]app=MyApp, joins later[/]"
-    return "[dim]app=MyApp[/]" if pod.startswith("myapp") else "[dim]connects to Services[/]"
 
 
 def _show_dry_run(console: Console, manifests: Manifests, error: UnsupportedError) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netproxy.cli.unwinding import signals_raise
 
 if TYPE_CHECKING:
+    from netproxy.lab.cluster import Lab
     from netproxy.lab.status import Member
     from netproxy.lab.topology import LabSpec
 
@@ -50,25 +52,32 @@ def lab() -> None:
     "manifests",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Services and endpoints for the nodes: a file or a directory.",
+    help="Services, Pods and so on: a file or a directory.",
+)
+@click.option(
+    "--by-manifests",
+    is_flag=True,
+    help="No API: the nodes read the manifests, and watch them; Pods are wired by the lab.",
 )
 @click.option("--no-proxy", is_flag=True, help="Do not run netproxy on the nodes.")
 def up(
     *,
     name: str,
-    nodes: int,
-    pods: int,
-    hosts: tuple[str, ...],
-    families: str,
-    ports: tuple[int, ...],
     manifests: tuple[Path, ...],
+    by_manifests: bool,
     no_proxy: bool,
+    **size: Any,
 ) -> None:
-    """Bring a lab up, and return when it is ready."""
+    """Bring a lab up, and return when it is ready.
+
+    The first node runs netproxy standalone, the others join it: kubectl is the client, and Pods
+    are processes in namespaces of their own. With --by-manifests or --no-proxy there is no API.
+    """
     from netproxy.lab import cluster, rootless
 
     rootless.require_namespaces()
-    spec = _spec(name=name, nodes=nodes, pods=pods, hosts=hosts, families=families, ports=ports)
+    spec = _spec(name=name, **size)
+    spec = dataclasses.replace(spec, is_cluster=not (by_manifests or no_proxy))
     started = time.monotonic()
 
     def report(words: str) -> None:
@@ -78,12 +87,30 @@ def up(
         made = cluster.up(spec, manifests=manifests, with_proxy=not no_proxy, report=report)
     click.echo()
     _print_status(name)
+    if spec.is_cluster:
+        _say_how_to_use(made)
+        return
     click.echo(
         f"\nManifests: {made.manifests_dir}  (put a Service here and watch what happens)"
         f"\nLogs:      {made.state_dir / 'logs'}"
         f"\nTry:       netproxy lab exec --lab {name} node-1 -- nft list ruleset"
         f"\n           netproxy lab exec --lab {name} client  (a shell outside the cluster)"
         f"\nEnd it:    netproxy lab down --name {name}"
+    )
+
+
+def _say_how_to_use(made: Lab) -> None:
+    from netproxy.lab import hosted
+
+    name = made.topology.spec.name
+    inside = f"netproxy lab exec --lab {name}"
+    click.echo(
+        f"\nAPI:    KUBECONFIG={hosted.admin_config(made)}"
+        f"\nLogs:   {made.state_dir / 'logs'}"
+        f"\nTry:    {inside} node-1 -- kubectl get pods -A"
+        f"\n        {inside} node-1 -- nft list ruleset"
+        f"\n        {inside} client  (a shell outside the cluster)"
+        f"\nEnd it: netproxy lab down --name {name}"
     )
 
 
@@ -103,6 +130,28 @@ def down(name: str, is_all: bool) -> None:
             click.echo(f"lab {each!r}: nothing there")
 
 
+@lab.command()
+@click.option(
+    "--port",
+    "ports",
+    multiple=True,
+    type=click.IntRange(1, 65535),
+    default=(80,),
+    show_default=True,
+    help="Where to answer; TCP, UDP and SCTP. Repeatable.",
+)
+@click.option("--as", "identity", help="The name to answer with.  [default: the hostname]")
+def echo(ports: tuple[int, ...], identity: str | None) -> None:
+    """Answer every connection with a name: a command for Pods that want to be told apart."""
+    import socket
+
+    from netproxy.lab import process
+
+    command = process.echo_command(identity or socket.gethostname(), ports)
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 - our own program
+
+
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})
 @click.option("--lab", "name", default="lab", show_default=True, help="Name of the lab.")
 @click.argument("member")
@@ -113,9 +162,12 @@ def exec_(name: str, member: str, command: tuple[str, ...]) -> None:
     Its exit code is passed on. Put -- before a command that has options of its own, as in:
     netproxy lab exec client -- curl -s http://203.0.113.10
     """
-    from netproxy.lab import process
+    from netproxy.lab import cluster, process
 
     space = _find_namespace(name, member)
+    config = cluster.labs_dir() / name / "node-1" / "admin.conf"
+    if config.exists():
+        os.environ["KUBECONFIG"] = str(config)  # kubectl finds the lab's API, from any node
     sys.stdout.flush()
     process.replace_self(space, command or (os.environ.get("SHELL", "/bin/sh"),))
 

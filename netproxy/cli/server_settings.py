@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from netproxy.dns.zone import ZoneSettings
 from netproxy.errors import ConfigError
 from netproxy.kernel.addresses import primary_address
 from netproxy.model.ip import Family, IPAddress
+from netproxy.pods.core.environment import PATH
 from netproxy.pods.settings import PodSettings
 from netproxy.standalone import StandaloneSettings
 from netproxy.web import Place
@@ -190,6 +192,8 @@ def pod_settings(flags: Flags, node_name: str, addresses: tuple[IPAddress, ...])
         tuple(_address("--cluster-dns", each) for each in split(flags["cluster_dns"])),
         flags["cluster_domain"],
         flags["pod_namespace_prefix"],
+        # What is installed beside this program can be run, too: netproxy itself.
+        path=f"{PATH}:{Path(sys.executable).parent}",
     )
 
 

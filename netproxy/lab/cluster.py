@@ -124,6 +124,10 @@ def up(
             on_failure.callback(_remove_all, spec.name)
             _prepare_state(lab, manifests)
             _start(lab, with_proxy=with_proxy, report=tell)
+            if spec.is_cluster:
+                from netproxy.lab import hosted
+
+                hosted.start(lab, report=tell)
             on_failure.pop_all()
         return lab
 
@@ -165,6 +169,8 @@ def _tell_nobody(_words: str) -> None:
 
 def _start(lab: Lab, *, with_proxy: bool, report: Report) -> None:
     from netproxy.lab import build  # pyroute2: 0.1 to 0.3 s that ``lab exec`` need not pay
+
+    with_proxy = with_proxy and not lab.topology.spec.is_cluster
 
     waiting: list[Namespace] = []
 
@@ -258,10 +264,19 @@ def _log_path(state_dir: Path, member: str) -> Path:
 
 
 def _remove_all(name: str) -> list[str]:
-    found = census.list_names(name)
-    namespace.remove(found)
+    removed: list[str] = []
+    # Nodes first: as long as an agent lives, it brings its Pods back.
+    while found := census.list_names(name):
+        nodes = [each for each in found if _is_node(each)]
+        namespace.remove(nodes or found)
+        removed += nodes or found
     shutil.rmtree(labs_dir() / name, ignore_errors=True)
-    return found
+    return sorted(removed)
+
+
+def _is_node(namespace_name: str) -> bool:
+    parts = names.parse_namespace_name(namespace_name)
+    return parts is not None and parts.role is Role.NODE
 
 
 @contextlib.contextmanager

@@ -1,14 +1,13 @@
-"""The demo's story: two example Services on two nodes, traffic, and changes under traffic.
+"""The demo's story: a cluster without Kubernetes on two nodes, Services, traffic, and changes.
 
 Rule 1: measures and tells; what it looks like on a screen is the business of ``cli.demo``.
-Rule 2: the manifests under ``templates/demo`` are the only place with the Services' addresses.
+Rule 2: everything comes by the API, from the manifests under ``templates/demo``: what a user would
+apply. Addresses and Pods' names are read from the API.
 """
 
 from __future__ import annotations
 
-import copy
 import os
-import re
 import subprocess
 import time
 from collections import Counter
@@ -19,30 +18,23 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from netproxy.lab import cluster, process, traffic
+from netproxy.api.client import ObjectClient, Selection
+from netproxy.api.objects import Object
+from netproxy.api.resources import DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS, SERVICES
+from netproxy.lab import cluster, hosted, process, traffic
 from netproxy.lab.cluster import Lab
 from netproxy.lab.process import ProcessError
 from netproxy.lab.spread import Spread, measure_spread
-from netproxy.lab.topology import LabSpec, Namespace, PodSpec, resolve_topology
+from netproxy.lab.topology import LabSpec, resolve_topology
 from netproxy.lab.traffic import Connection, Stream, Traffic
 from netproxy.model.ip import Family, family_of
 
 SERVICE_FILE = "my-service.yaml"
-SLICES_FILE = "my-service-endpoints.yaml"
 DATABASE_FILE = "external-database.yaml"
+APP_FILE = "my-app.yaml"
+SERVICE, DATABASE, APP, VISITOR = "my-service", "external-database", "myapp", "visitor"
 LAB_PREFIX = "demo-"
-
-PODS = (
-    PodSpec("myapp-1", 1),
-    PodSpec("myapp-2", 1),
-    PodSpec("visitor", 1),
-    PodSpec("myapp-3", 2),
-    PodSpec("myapp-4", 2),
-    PodSpec("myapp-5", 2),
-)
-NEWCOMER = "myapp-5"
-"""Runs from the start, but no EndpointSlice names it until the demo adds it."""
-LEAVER = "myapp-1"
+REPLICAS = 4
 PLAUSIBLE_P = 1e-6
 """A spread that chance makes less often than this was not made by chance."""
 
@@ -51,7 +43,7 @@ _CONCURRENCY = 8
 STREAM_RATE = 250.0
 _QUIET_S = 0.6
 """How long traffic flows before and after each change."""
-_CHANGE_TIMEOUT_S = 5.0
+_CHANGE_TIMEOUT_S = 10.0
 _POLL_S = 0.005
 
 
@@ -60,8 +52,10 @@ class Way(NamedTuple):
 
     origin: str
     """In a few words, for people: ``a pod``."""
-    source: str
-    """Member of the lab."""
+    space: str
+    """The network namespace of who connects."""
+    node: str
+    """Whose rules it meets."""
     frontend: str
     """Kind of address: ``cluster IP``."""
     address: str
@@ -79,10 +73,22 @@ class Change(NamedTuple):
     """What a change of the endpoints under traffic did."""
 
     pod: str
+    """Who came; empty: nobody."""
+    gone: str
+    """Who went; empty: nobody."""
     connections: int
     failures: tuple[Connection, ...]
-    effect_ms: float
-    """Adding: until the pod's first connection was opened. Removing: until its last one."""
+    first_ms: float
+    """From the request until the first connection to who came was opened; inf: none was."""
+    last_ms: float
+    """From the request until the last connection to who went was opened; 0: none was."""
+
+
+class Answer(NamedTuple):
+    """What a Pod was told about a name."""
+
+    name: str
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,36 +99,23 @@ class Manifests:
 
     def read(self, name: str) -> list[dict[str, Any]]:
         """Every document of one file."""
-        text = (self.directory / name).read_text()
-        return [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
+        return hosted.read_manifest(self.directory / name)
 
-    def slices_with(self, added: Sequence[Namespace] = (), removed: Sequence[str] = ()) -> str:
-        """The EndpointSlices with pods added and taken away, as a controller would write them."""
-        slices = copy.deepcopy(self.read(SLICES_FILE))
-        for each in slices:
-            family = Family.IPV6 if each["addressType"] == "IPv6" else Family.IPV4
-            each["endpoints"] = [
-                endpoint
-                for endpoint in each["endpoints"]
-                if endpoint["targetRef"]["name"] not in removed
-            ] + [
-                {
-                    "addresses": [pod.address(family)],
-                    "nodeName": pod.node,
-                    "targetRef": {"kind": "Pod", "name": pod.member, "namespace": "default"},
-                }
-                for pod in added
-                if any((":" in address) == (family is Family.IPV6) for address in pod.addresses)
-            ]
-        return yaml.dump_all(slices, Dumper=yaml.CSafeDumper, sort_keys=False)
+    @property
+    def slices_directory(self) -> Path:
+        """What controllers would have found, for who has no rights to run any."""
+        return self.directory.with_name("demo-slices")
 
-    def endpoints(self) -> dict[str, str]:
-        """Pods that serve my-service at first, each with its node."""
-        found: dict[str, str] = {}
-        for each in self.read(SLICES_FILE):
-            for endpoint in each["endpoints"]:
-                found[endpoint["targetRef"]["name"]] = endpoint["nodeName"]
-        return found
+
+class Stage(NamedTuple):
+    """Everything of the story that the API knows."""
+
+    service: Object
+    database: Object
+    pods: Mapping[str, str]
+    """Pods of my-service, each with its node."""
+    visitor_node: str
+    nodes: tuple[Object, ...]
 
 
 def demo_spec(families: Sequence[Family], *, name: str | None = None) -> LabSpec:
@@ -130,10 +123,10 @@ def demo_spec(families: Sequence[Family], *, name: str | None = None) -> LabSpec
     return LabSpec(
         name=name or f"{LAB_PREFIX}{os.getpid()}",
         nodes=2,
-        pods=PODS,
         hosts=("database",),
         families=tuple(families),
         echo_ports=(9376,),
+        is_cluster=True,
     )
 
 
@@ -145,31 +138,106 @@ def remove_stale_labs() -> None:
             cluster.down(lab)
 
 
-def list_ways(manifests: Manifests, families: Sequence[Family]) -> list[Way]:
+def apply(lab: Lab, manifests: Manifests) -> None:
+    """What ``kubectl apply --server-side -f templates/demo`` does; then wait until it has effect.
+
+    Raises:
+        ProcessError: Pods do not become ready.
+        StatusError: the API refuses something.
+    """
+    families = {each.label for each in lab.topology.spec.families}
+    for file in (SERVICE_FILE, DATABASE_FILE, APP_FILE):
+        hosted.apply(lab, [_fitting(each, families) for each in manifests.read(file)])
+    hosted.wait_for_pods(lab, [VISITOR])
+    hosted.wait_for_endpoints(lab, SERVICE, REPLICAS)
+
+
+def _fitting(obj: Object, families: set[str]) -> Object:
+    """The object as a cluster of these IP families takes it."""
+    spec = obj.get("spec", {})
+    if obj["kind"] != "Service" or set(spec["ipFamilies"]) <= families:
+        return obj
+    own = [each for each in spec["clusterIPs"] if family_of(each).label in families]
+    kept = [each for each in spec["ipFamilies"] if each in families]
+    return {**obj, "spec": {**spec, "clusterIPs": own, "clusterIP": own[0], "ipFamilies": kept}}
+
+
+def look(lab: Lab) -> Stage:
+    """What the API knows now, once the load balancer has its addresses."""
+
+    async def question(client: ObjectClient) -> Stage | None:
+        service = await client.get(SERVICES, SERVICE, "default")
+        if not (service.get("status") or {}).get("loadBalancer", {}).get("ingress"):
+            return None
+        pods = (await client.list(PODS, Selection("default", "app=MyApp"))).items
+        visitor = await client.get(PODS, VISITOR, "default")
+        names = {
+            each["metadata"]["name"]: each["spec"]["nodeName"]
+            for each in sorted(pods, key=lambda pod: str(pod["spec"].get("nodeName")))
+            if hosted.is_ready(each) and "deletionTimestamp" not in each["metadata"]
+        }
+        return Stage(
+            service,
+            await client.get(SERVICES, DATABASE, "default"),
+            names,
+            visitor["spec"]["nodeName"],
+            tuple((await client.list(NODES)).items),
+        )
+
+    return hosted.wait_for(lab, question, "my-service has no load balancer's address")
+
+
+def resolved(lab: Lab, stage: Stage) -> Answer:
+    """What the visitor was told when it asked for my-service; it writes that into its log.
+
+    Raises:
+        ProcessError: it was told nothing.
+    """
+    runs = hosted.data_dir(lab, stage.visitor_node) / "pods"
+    deadline = time.monotonic() + _CHANGE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        lines = [
+            line.split(" ", 3)[3].split()
+            for log in runs.glob("*/runs/visitor/*/log")
+            for line in log.read_text().splitlines()
+        ]
+        streams = [words for words in lines if words[1:2] == ["STREAM"]]
+        if streams:
+            return Answer(streams[0][2], tuple(words[0] for words in streams))
+        time.sleep(_POLL_S)
+    raise ProcessError("the visitor was told nothing when it asked for my-service")
+
+
+def list_ways(lab: Lab, stage: Stage) -> list[Way]:
     """Every way to my-service: from a pod, from a node and from outside, in each family."""
-    (service,) = manifests.read(SERVICE_FILE)
-    (port,) = service["spec"]["ports"]
-    cluster_ips = _by_family(service["spec"]["clusterIPs"])
-    ingress = service["status"]["loadBalancer"]["ingress"]
-    balancer_ips = _by_family([each["ip"] for each in ingress])
-    node_ips = _by_family(resolve_topology(demo_spec(families)).member("node-2").addresses)
+    spec = stage.service["spec"]
+    (port,) = spec["ports"]
+    cluster_ips = _by_family(spec["clusterIPs"])
+    balancer_ips = _by_family(
+        [each["ip"] for each in stage.service["status"]["loadBalancer"]["ingress"]]
+    )
+    node = lab.member("node-2")
+    node_ips, client = _by_family(node.addresses), lab.member("client").name
+    visitor = hosted.pod_namespace(lab, VISITOR)
     ways = []
-    for family in families:
-        number = port["port"]
+    for family in lab.topology.spec.families:
+        number, ip = port["port"], cluster_ips[family]
         ways += [
-            Way("a pod", "visitor", "cluster IP", cluster_ips[family], number),
-            Way("a node", "node-2", "cluster IP", cluster_ips[family], number),
-            Way("outside", "client", "load balancer", balancer_ips[family], number),
-            Way("outside", "client", "node port", node_ips[family], port["nodePort"]),
+            Way("a pod", visitor, stage.visitor_node, "cluster IP", ip, number),
+            Way("a node", node.name, "node-2", "cluster IP", ip, number),
+            Way("outside", client, "node-1", "load balancer", balancer_ips[family], number),
+            Way("outside", client, "node-2", "node port", node_ips[family], port["nodePort"]),
         ]
     return ways
 
 
-def database_way(manifests: Manifests) -> Way:
+def database_way(lab: Lab, stage: Stage) -> Way:
     """How a pod reaches the database outside the cluster."""
-    service = manifests.read(DATABASE_FILE)[0]
-    (port,) = service["spec"]["ports"]
-    return Way("a pod", "visitor", "cluster IP", service["spec"]["clusterIP"], port["port"])
+    spec = stage.database["spec"]
+    visitor = hosted.pod_namespace(lab, VISITOR)
+    (port,) = spec["ports"]
+    node = stage.visitor_node
+    return Way("a pod", visitor, node, "cluster IP", spec["clusterIP"], port["port"])
 
 
 def wait_for_ways(lab: Lab, ways: Sequence[Way]) -> None:
@@ -179,22 +247,19 @@ def wait_for_ways(lab: Lab, ways: Sequence[Way]) -> None:
         ProcessError: one does not.
     """
     for way in ways:
-        if not traffic.wait_answer(lab.member(way.source).name, way.address, way.port):
-            node = lab.member(way.source).node or "node-1"
+        if not traffic.wait_answer(way.space, way.address, way.port):
             raise ProcessError(
-                f"nothing answers {way.source} at {way.address} port {way.port}",
-                hint=process.last_words(lab.log_path(node)),
+                f"nothing answers {way.origin} at {way.address} port {way.port}",
+                hint=process.last_words(lab.log_path(way.node)),
             )
 
 
-def walk(
-    lab: Lab, ways: Sequence[Way], *, report: Callable[[Walk], None] | None = None
-) -> list[Walk]:
+def walk(ways: Sequence[Way], *, report: Callable[[Walk], None] | None = None) -> list[Walk]:
     """Send the connections, one way after the other."""
     walks = []
     for way in ways:
         seen = traffic.probe(
-            lab.member(way.source).name,
+            way.space,
             way.address,
             way.port,
             count=_CONNECTIONS_PER_ROUTE,
@@ -214,113 +279,81 @@ def total_spread(walks: Sequence[Walk], endpoints: Sequence[str]) -> Spread:
     return measure_spread(counts, endpoints)
 
 
-def add_endpoint(lab: Lab, manifests: Manifests, ways: Sequence[Way]) -> Change:
-    """Add a pod to my-service while connections flow."""
-    text = manifests.slices_with(added=[lab.member(NEWCOMER)])
-    streams, changed_at = _change_under_traffic(lab, ways, text)
+def scale_up(lab: Lab, stage: Stage, ways: Sequence[Way]) -> Change:
+    """One Pod more, while connections flow: ``kubectl scale``."""
+
+    async def request(client: ObjectClient) -> None:
+        patch = {"spec": {"replicas": REPLICAS + 1}}
+        await client.patch(DEPLOYMENTS, APP, patch, namespace="default")
+
+    return _change_under_traffic(lab, stage, ways, request, gone="")
+
+
+def delete_pod(lab: Lab, stage: Stage, ways: Sequence[Way]) -> Change:
+    """A Pod goes while connections flow, and another one takes its place: ``kubectl delete``."""
+    gone = next(iter(stage.pods))
+
+    async def request(client: ObjectClient) -> None:
+        await client.delete(PODS, gone, "default")
+
+    return _change_under_traffic(lab, stage, ways, request, gone=gone)
+
+
+def _change_under_traffic(
+    lab: Lab, stage: Stage, ways: Sequence[Way], request: hosted.Ask[None], *, gone: str
+) -> Change:
+    streams = [Stream(way.space, way.address, way.port, rate=STREAM_RATE) for way in ways]
+    time.sleep(_QUIET_S)
+    changed_at = time.monotonic()
+    hosted.ask(lab, request)
+
+    def newcomers(stream: Stream) -> set[str]:
+        return {each.pod for each in stream.connections if each.pod} - set(stage.pods)
+
     deadline = changed_at + _CHANGE_TIMEOUT_S
-    while time.monotonic() < deadline and not all(
-        any(each.pod == NEWCOMER for each in stream.connections) for stream in streams
-    ):
+    while time.monotonic() < deadline and not all(newcomers(each) for each in streams):
         time.sleep(_POLL_S)
     time.sleep(_QUIET_S)
-    seen = _stop(streams)
-    arrivals = [each.at_s for each in seen if each.pod == NEWCOMER]
-    effect_s = max(0.0, min(arrivals) - changed_at) if arrivals else float("inf")
-    return _change(NEWCOMER, seen, effect_s)
-
-
-def remove_endpoint(lab: Lab, manifests: Manifests, ways: Sequence[Way]) -> Change:
-    """Take a pod away from my-service while connections flow. The pod itself goes on."""
-    text = manifests.slices_with(added=[lab.member(NEWCOMER)], removed=[LEAVER])
-    streams, changed_at = _change_under_traffic(lab, ways, text)
-    time.sleep(2 * _QUIET_S)
-    over_at = time.monotonic()
-    seen = _stop(streams)
-    late = [each.at_s for each in seen if each.pod == LEAVER and each.at_s > changed_at]
-    effect_s = max(late) - changed_at if late else 0.0
-    is_gone = not late or max(late) < over_at - _QUIET_S / 2
-    return _change(LEAVER, seen, effect_s if is_gone else float("inf"))
-
-
-def _change_under_traffic(lab: Lab, ways: Sequence[Way], text: str) -> tuple[list[Stream], float]:
-    streams = [
-        Stream(lab.member(way.source).name, way.address, way.port, rate=STREAM_RATE) for way in ways
-    ]
-    time.sleep(_QUIET_S)
-    return streams, lab.write_manifest(SLICES_FILE, text)
-
-
-def _stop(streams: Sequence[Stream]) -> list[Connection]:
-    return [connection for stream in streams for connection in stream.stop().connections]
-
-
-def _change(pod: str, seen: Sequence[Connection], effect_s: float) -> Change:
-    failures = tuple(each for each in seen if each.error)
-    return Change(pod, len(seen), failures, effect_s * 1000)
+    seen = [connection for stream in streams for connection in stream.stop().connections]
+    came = {each.pod for each in seen if each.pod} - set(stage.pods)
+    arrivals = [each.at_s for each in seen if each.pod in came]
+    late = [each.at_s for each in seen if gone and each.pod == gone and each.at_s > changed_at]
+    return Change(
+        pod=min(came, default=""),
+        gone=gone,
+        connections=len(seen),
+        failures=tuple(each for each in seen if each.error),
+        first_ms=1000 * (min(arrivals) - changed_at) if arrivals else float("inf"),
+        last_ms=1000 * (max(late) - changed_at) if late else 0.0,
+    )
 
 
 def render_rules(lab: Lab) -> str:
-    """The rules of node-1 as ``netproxy render`` prints them; they are the kernel's.
+    """The rules of node-1 as ``netproxy render`` prints them from what the API has.
 
     Raises:
         ProcessError: it did not work.
     """
+
+    async def question(client: ObjectClient) -> list[Object]:
+        return [
+            {"apiVersion": resource.api_version, "kind": resource.kind, **each}
+            for resource in (SERVICES, ENDPOINT_SLICES)
+            for each in (await client.list(resource)).items
+        ]
+
+    path = lab.state_dir / "rendered.yaml"
+    path.write_text(yaml.dump_all(hosted.ask(lab, question), Dumper=yaml.CSafeDumper))
     flags = cluster.proxy_flags(lab.topology.spec, lab.member("node-1"))
-    return _run_render("-f", str(lab.manifests_dir), *flags)
+    return _run_render("-f", str(path), *flags)
 
 
 def render_dry(manifests: Manifests) -> str:
     """The rules that the demo would make, from the manifests alone; needs no rights at all."""
     spec = demo_spec((Family.IPV4, Family.IPV6), name="dry")
-    node = resolve_topology(spec).member("node-1")
-    return _run_render("-f", str(manifests.directory), *cluster.proxy_flags(spec, node))
-
-
-def follow_packet(rules: str, address: str) -> list[tuple[str, str]]:
-    """What a packet to a Service's address meets: pairs of a map's or chain's name and a line.
-
-    Args:
-        rules: As ``netproxy render`` prints them.
-        address: The Service's; the lines are those that mention it, and those of the chains
-            that they lead to.
-    """
-    blocks = _blocks(rules)
-    word = re.compile(rf"(?<![\w.:]){re.escape(address)}(?![\w.:])")
-    hits = {
-        name: [line for line in lines if word.search(line)]
-        for name, lines in blocks.items()
-        if name.startswith("map ")
-    }
-    verdicts = [(name, line) for name, lines in hits.items() for line in lines if "goto" in line]
-    followed = list(verdicts)
-    for _, line in verdicts:
-        chain = "chain " + line.partition("goto ")[2].split()[0]
-        followed += [(chain, rule) for rule in blocks.get(chain, [])]
-    followed += [
-        (name, line) for name, lines in hits.items() for line in lines if "goto" not in line
-    ]
-    return followed
-
-
-def _blocks(rules: str) -> dict[str, list[str]]:
-    """Lines per map and chain (``map endpoints``) without comments, of the first table."""
-    blocks: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    tables = 0
-    for raw in rules.splitlines():
-        line = re.sub(r' comment ".*"$', "", raw.partition("#")[0].strip()).rstrip(",")
-        first = line.split(" ")[0]
-        tables += first == "table"
-        if tables > 1:
-            break
-        if first in ("map", "chain") and line.endswith("{"):
-            current = blocks.setdefault(line.removesuffix(" {"), [])
-        elif first == "}" and raw.startswith("\t}"):
-            current = None
-        elif current is not None and line:
-            current.append(line)
-    return blocks
+    flags = cluster.proxy_flags(spec, resolve_topology(spec).member("node-1"))
+    directories = (manifests.directory, manifests.slices_directory)
+    return _run_render(*(word for each in directories for word in ("-f", str(each))), *flags)
 
 
 def _run_render(*arguments: str) -> str:

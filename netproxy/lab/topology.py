@@ -81,6 +81,8 @@ class LabSpec:
     families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
     echo_ports: tuple[int, ...] = (80, 9376)
     """On which pods and hosts answer, with TCP, UDP and SCTP."""
+    is_cluster: bool = False
+    """The nodes are a cluster of their own: they run the Pods and know the ways to each other."""
 
 
 class Route(NamedTuple):
@@ -180,7 +182,7 @@ def resolve_topology(spec: LabSpec) -> Topology:
                 _host(spec, name=name, role=role, number=_FIRST_HOST_NUMBER + index)
                 for index, (name, role) in enumerate(hosts)
             ),
-            *(_pod(spec, pod, number=numbers[pod]) for pod in spec.pods),
+            *(_pod(spec, pod, number=numbers[pod]) for pod in spec.pods if not spec.is_cluster),
         ),
     )
 
@@ -282,7 +284,8 @@ def _node(spec: LabSpec, number: int) -> Namespace:
         # A Service's address needs *some* route before the output hook may rewrite it.
         routes.append(Route(_DEFAULT[family], gateway=_backbone_address(family, _ROUTER_NUMBER)))
         routes += _pod_subnet_routes(spec, family, except_node=number)
-        routes.append(Route(str(_pod_cidr(family, number))))
+        if not spec.is_cluster:
+            routes.append(Route(str(_pod_cidr(family, number))))
     loose = (Sysctl("ipv4/conf/all/rp_filter", "2"),)
     return Namespace(
         name=namespace_name(spec.name, Role.NODE, f"node-{number}"),
@@ -362,6 +365,9 @@ def _backbone_uplink(spec: LabSpec, number: int) -> Uplink:
 
 
 def _pod_subnet_routes(spec: LabSpec, family: Family, *, except_node: int) -> list[Route]:
+    """None in a cluster: which node gets which prefix is its own business."""
+    if spec.is_cluster:
+        return []
     return [
         Route(str(_pod_cidr(family, node)), gateway=_backbone_address(family, node))
         for node in range(1, spec.nodes + 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netproxy.model.ip import IPAddress
+from netproxy.pods.core.environment import PATH
 
 
 class PodSettings(NamedTuple):
@@ -21,6 +22,8 @@ class PodSettings(NamedTuple):
     cluster_domain: str = "cluster.local"
     namespace_prefix: str = "netproxy-pod-"
     """Of the names under ``/run/netns``; nodes that share these need prefixes of their own."""
+    path: str = PATH
+    """Where containers look for programs."""
     resolv_conf: Path = Path("/etc/resolv.conf")
     most_log_bytes: int = 5 * 1024 * 1024
     """Of one log file of a container; there are two."""

@@ -331,6 +331,7 @@ class PodWorker:
             settings.node_name,
             settings.host_addresses,
             {each: await self._config_map(each) for each in environment.config_maps_of(container)},
+            settings.path,
         )
         variables = environment.environment_of(container, around)
         identity = demands.identity_of(pod, container)

@@ -105,7 +105,9 @@ def _node(obj: Object, now: datetime) -> list[Any]:
         words.append("SchedulingDisabled")
     prefix = "node-role.kubernetes.io/"
     roles = [each.removeprefix(prefix) for each in metadata.get("labels") or () if prefix in each]
-    addresses = {each["type"]: each["address"] for each in status.get("addresses") or ()}
+    addresses: dict[str, str] = {}
+    for each in status.get("addresses") or ():
+        addresses.setdefault(each["type"], each["address"])  # the first one counts
     return [
         _name(obj),
         ",".join(words),

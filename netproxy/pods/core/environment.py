@@ -14,6 +14,7 @@ from netproxy.pods.core.files import hostname_of
 from netproxy.pods.core.model import Container
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked for, as container runtimes have it."""
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
@@ -32,6 +33,8 @@ class Surroundings(NamedTuple):
     host_addresses: tuple[str, ...]
     config_maps: Mapping[str, Object | None]
     """Those that it names; None: there is no such."""
+    path: str = PATH
+    """``PATH``, unless it says otherwise."""
 
 
 def config_maps_of(container: Container) -> set[str]:
@@ -54,7 +57,7 @@ def environment_of(container: Container, around: Surroundings) -> dict[str, str]
     Raises:
         ConfigError: something that it needs is not there.
     """
-    found = {"PATH": PATH, "HOSTNAME": hostname_of(around.pod)}
+    found = {"PATH": around.path, "HOSTNAME": hostname_of(around.pod)}
     for each in container.spec.get("envFrom") or ():
         found |= _whole_map(each, around)
     for each in container.spec.get("env") or ():

@@ -266,7 +266,9 @@ def execute(spec: RunSpec) -> NoReturn:
     program = _find_program(spec.command[0], spec.environment.get("PATH", os.defpath))
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    os.setgroups(spec.groups)
+    with contextlib.suppress(PermissionError):
+        # In a user namespace nobody may choose groups; and root's own do not matter to root.
+        os.setgroups(spec.groups)
     os.setgid(spec.gid)
     os.setuid(spec.uid)
     try:

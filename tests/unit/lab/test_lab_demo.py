@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
-from netproxy.lab import demo
+from netproxy.lab import demo, hosted
+from netproxy.lab.follow import follow_packet
 from netproxy.lab.topology import EXTERNAL_CIDRS, SERVICE_CIDRS, Topology, resolve_topology
 from netproxy.model.ip import Family, family_of, parse_address
 from netproxy.render.environment import templates_dir
@@ -23,14 +23,6 @@ def topology() -> Topology:
     return resolve_topology(demo.demo_spec(DUAL, name="x"))
 
 
-def test_every_endpoint_is_a_pod_of_the_lab(manifests: demo.Manifests, topology: Topology) -> None:
-    for each in manifests.read(demo.SLICES_FILE):
-        for endpoint in each["endpoints"]:
-            pod = topology.member(endpoint["targetRef"]["name"])
-            assert endpoint["nodeName"] == pod.node
-            assert parse_address(endpoint["addresses"][0]) in pod.addresses
-
-
 def test_the_database_is_a_host_outside(manifests: demo.Manifests, topology: Topology) -> None:
     _, by_hand = manifests.read(demo.DATABASE_FILE)
     address = by_hand["subsets"][0]["addresses"][0]["ip"]
@@ -45,24 +37,23 @@ def test_addresses_are_where_the_lab_routes_them(manifests: demo.Manifests) -> N
         assert EXTERNAL_CIDRS[family_of(each["ip"])].contains(parse_address(each["ip"]))
 
 
-def test_there_are_ways_from_everywhere(manifests: demo.Manifests) -> None:
-    ways = demo.list_ways(manifests, DUAL)
-    assert {way.origin for way in ways} == {"a pod", "a node", "outside"}
-    assert len(ways) == 8
-    assert len(demo.list_ways(manifests, (Family.IPV4,))) == 4
+def test_the_dry_run_needs_no_api_and_shows_the_service(manifests: demo.Manifests) -> None:
+    """The slices beside the manifests are those of a cluster in which the first Pods are these."""
+    for each in manifests.slices_directory.iterdir():
+        for obj in hosted.read_manifest(each):
+            assert obj["metadata"]["labels"]["kubernetes.io/service-name"] == demo.SERVICE
+            assert len(obj["endpoints"]) == demo.REPLICAS
 
 
-def test_a_pod_comes_and_a_pod_goes(manifests: demo.Manifests, topology: Topology) -> None:
-    text = manifests.slices_with(added=[topology.member(demo.NEWCOMER)], removed=[demo.LEAVER])
-    v4, v6 = yaml.safe_load_all(text)
-    assert [each["addresses"] for each in v4["endpoints"]] == [
-        ["10.244.1.3"],
-        ["10.244.2.2"],
-        ["10.244.2.3"],
-        ["10.244.2.4"],
-    ]
-    assert v6["endpoints"][-1]["addresses"] == ["fd00:244:2::4"]
-    assert len(v6["endpoints"]) == 4
+def test_the_pods_are_those_that_the_service_selects(manifests: demo.Manifests) -> None:
+    (service,) = manifests.read(demo.SERVICE_FILE)
+    deployment, visitor = manifests.read(demo.APP_FILE)
+    assert deployment["spec"]["template"]["metadata"]["labels"] == service["spec"]["selector"]
+    assert deployment["spec"]["replicas"] == demo.REPLICAS
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (port,) = service["spec"]["ports"]
+    assert str(port["targetPort"]) in container["command"]
+    assert visitor["metadata"]["name"] == demo.VISITOR
 
 
 RULES = """
@@ -96,10 +87,10 @@ table ip6 netproxy {
 
 
 def test_a_packet_is_followed_through_the_rules() -> None:
-    assert demo.follow_packet(RULES, "10.0.0.1") == [
+    assert follow_packet(RULES, "10.0.0.1") == [
         ("map services", "10.0.0.1 . tcp . 80 : goto two"),
         ("chain two", "dnat ip to numgen random mod 2 map @endpoints"),
         ("map endpoints", "10.0.0.1 . 0 : 10.1.0.1"),
         ("map endpoints", "10.0.0.1 . 1 : 10.1.0.2"),
     ]
-    assert demo.follow_packet(RULES, "10.0.0.2") == []
+    assert follow_packet(RULES, "10.0.0.2") == []
