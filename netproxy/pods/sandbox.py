@@ -11,6 +11,7 @@ Rule 2: pyroute2's sockets belong to a thread; everything here runs in one threa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netproxy.api.objects import Object
-from netproxy.errors import DataplaneError
+from netproxy.errors import DataplaneError, UnsupportedError
 from netproxy.model.ip import Family, IPAddress, Prefix, parse_address, parse_prefix
 from netproxy.netns import namespace, wiring
 from netproxy.netns.wiring import RouteEntry, Wiring
@@ -224,7 +225,8 @@ def _furnish(record: Record, host: int) -> None:
     """
     wiring.make_namespace(record.namespace)
     for path, value in _SYSCTLS.items():
-        wiring.write_sysctl(path, value, record.namespace)
+        with contextlib.suppress(UnsupportedError):  # comforts; not all in a user namespace
+            wiring.write_sysctl(path, value, record.namespace)
     with Wiring(record.namespace) as inside:
         mac = _mac(record.interface)
         inside.add_veth(INSIDE, record.interface, host, mac=mac, peer_mac=_HOST_MAC)
