@@ -94,29 +94,29 @@ def key_faults(key: str) -> Iterator[str]:
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:
         yield (
-            f"a qualified name {_OF_NAMES} with an optional DNS subdomain prefix and '/' (e.g. "
+            f"a valid label key {_OF_NAMES} with an optional DNS subdomain prefix and '/' (e.g. "
             "'example.com/MyName')"
         )
         return
     if slash and not prefix:
         yield "prefix part must be non-empty"
     elif slash:
-        if len(prefix) > _LONGEST_PREFIX:
-            yield f"prefix part must be no more than {_LONGEST_PREFIX} characters"
+        if len(prefix.encode()) > _LONGEST_PREFIX:
+            yield f"prefix part must be no more than {_LONGEST_PREFIX} bytes"
         if not _SUBDOMAIN.match(prefix):
             yield _OF_PREFIXES
     if not name:
         yield "name part must be non-empty"
-    elif len(name) > _LONGEST:
-        yield f"name part must be no more than {_LONGEST} characters"
+    elif len(name.encode()) > _LONGEST:
+        yield f"name part must be no more than {_LONGEST} bytes"
     if not _NAME.match(name):
         yield f"name part {_OF_NAMES}"
 
 
 def value_faults(value: str) -> Iterator[str]:
     """What is wrong with the value of a label, as the API says it."""
-    if len(value) > _LONGEST:
-        yield f"must be no more than {_LONGEST} characters"
+    if len(value.encode()) > _LONGEST:
+        yield f"must be no more than {_LONGEST} bytes"
     if value and not _NAME.match(value):
         yield _OF_VALUES
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-_KUBECTL = Path(sys.executable).with_name("kubectl")
+from tests.kubectl import KUBECTL
+
 _PATIENCE_S = 30
 _PROGRAM_S = 60
 
@@ -45,7 +46,7 @@ class Kubectl:
         """
         documents = said if isinstance(said, list) else [said]
         done = subprocess.run(
-            [str(_KUBECTL), "--kubeconfig", str(self.config), "-n", self.namespace, *arguments],
+            [KUBECTL, "--kubeconfig", str(self.config), "-n", self.namespace, *arguments],
             input="" if said is None else yaml.safe_dump_all(documents),
             env={
                 **os.environ,

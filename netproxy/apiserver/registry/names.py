@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from netproxy.api.labels import key_faults, value_faults
+
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
-_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z")
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+\Z")
 _PORT_NAME = re.compile(r"[-a-z0-9]+\Z")
 LONGEST_LABEL = 63
@@ -22,16 +22,6 @@ _SUBDOMAIN_RULE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
     "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
     "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_QUALIFIED_RULE = (
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
-    "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
-_VALUE_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
-    "and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "
-    "'12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 
 
@@ -60,29 +50,12 @@ def path_segment_faults(name: str) -> list[str]:
 
 def qualified_faults(name: str) -> list[str]:
     """What keeps it from being a label's key: ``example.com/name``."""
-    prefix, slash, rest = name.rpartition("/")
-    if "/" in prefix:
-        optional = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        return [f"a valid label key {_QUALIFIED_RULE} {optional}"]
-    faults = []
-    if slash:
-        if not prefix:
-            faults.append("prefix part must be non-empty")
-        else:
-            faults += [f"prefix part {each}" for each in subdomain_faults(prefix)]
-    if not rest:
-        faults.append("name part must be non-empty")
-    elif len(rest) > LONGEST_LABEL:
-        faults.append(f"name part must be no more than {LONGEST_LABEL} bytes")
-    if not _QUALIFIED.match(rest):
-        faults.append(f"name part {_QUALIFIED_RULE}")
-    return faults
+    return list(key_faults(name))
 
 
 def label_value_faults(value: str) -> list[str]:
     """What keeps it from being a label's value."""
-    faults = _longer(value, LONGEST_LABEL)
-    return faults if _VALUE.match(value) else [*faults, _VALUE_RULE]
+    return list(value_faults(value))
 
 
 def port_name_faults(name: str) -> list[str]:

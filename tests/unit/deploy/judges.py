@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from typing import Any
 
 import yaml
 from kubernetes import client
+
+from tests.kubectl import KUBECTL
 
 _MODELS = {
     "ServiceAccount": client.V1ServiceAccount,
@@ -20,8 +21,6 @@ _MODELS = {
     "DaemonSet": client.V1DaemonSet,
 }
 _LEAVES = {"str": str, "int": int, "bool": bool, "object": object}
-
-HAS_KUBECTL = shutil.which("kubectl") is not None
 
 
 class NotInTheApi(AssertionError):
@@ -94,7 +93,7 @@ def kubectl(*arguments: str, stdin: str, code: int = 0) -> str:
         code: How it has to end.
     """
     done = subprocess.run(
-        ["kubectl", *arguments],
+        [KUBECTL, *arguments],
         input=stdin,
         capture_output=True,
         text=True,

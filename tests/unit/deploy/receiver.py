@@ -70,6 +70,17 @@ class Receiver:
         self._server.server_close()
 
 
+_NO_STREAMED_LISTS = {
+    "apiVersion": "v1",
+    "kind": "Status",
+    "status": "Failure",
+    "reason": "Invalid",
+    "message": "sendInitialEvents: Forbidden: the feature gate WatchList is disabled",
+    "code": 422,
+}
+"""What kubectl hears from servers that stream no lists; then it lists."""
+
+
 def _handler(objects: dict[str, dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -79,6 +90,9 @@ def _handler(objects: dict[str, dict[str, Any]]) -> type[BaseHTTPRequestHandler]
             path, _, query = self.path.partition("?")
             found = _discovery(path) or objects.get(path)
             asked = parse_qs(query)
+            if "sendInitialEvents" in asked:
+                self._answer(422, _NO_STREAMED_LISTS)
+                return
             if "fieldSelector" in asked:
                 one = objects[f"{path}/{asked['fieldSelector'][0].removeprefix('metadata.name=')}"]
                 found = {"type": "ADDED", "object": one} if "watch" in asked else _list(one)

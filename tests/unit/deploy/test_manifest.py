@@ -27,7 +27,6 @@ from netproxy.deploy.wishes import (
 from netproxy.errors import EXIT_BAD_INPUT, EXIT_OK, ConfigError
 from netproxy.render.deploy import render_manifest
 from tests.unit.deploy.judges import (
-    HAS_KUBECTL,
     NotInTheApi,
     kubectl,
     missing,
@@ -118,44 +117,44 @@ def test_this_judge_is_strict(change: Any, words: str) -> None:
         read_object(document)
 
 
-if HAS_KUBECTL:
+@every_choice
+def test_kubectl_keeps_every_field(wishes: Wishes) -> None:
+    text = printed(wishes)
+    workload = through_kubectl(text, "resources", "--limits=cpu=7")
+    assert missing(documents(wishes)["DaemonSet"], workload) == []
+    binding = through_kubectl(text, "subject", "--user=somebody")
+    assert missing(documents(wishes)["ClusterRoleBinding"], binding) == []
 
-    @every_choice
-    def test_kubectl_keeps_every_field(wishes: Wishes) -> None:
-        text = printed(wishes)
-        workload = through_kubectl(text, "resources", "--limits=cpu=7")
-        assert missing(documents(wishes)["DaemonSet"], workload) == []
-        binding = through_kubectl(text, "subject", "--user=somebody")
-        assert missing(documents(wishes)["ClusterRoleBinding"], binding) == []
 
-    @every_choice
-    def test_kubectl_applies_it(wishes: Wishes, tmp_path: Path) -> None:
-        with Receiver() as server:
-            config = server.write_kubeconfig(tmp_path / "kubeconfig")
-            said = kubectl(
-                f"--kubeconfig={config}",
-                f"--cache-dir={tmp_path}",
-                *("apply", "--validate=false", "-f", "-"),  # the server has no schemas
-                stdin=printed(wishes),
-            )
-        assert [line.partition("/")[0] for line in said.splitlines()] == [
-            "serviceaccount",
-            "clusterrole.rbac.authorization.k8s.io",
-            "clusterrolebinding.rbac.authorization.k8s.io",
-            "configmap",
-            "daemonset.apps",
-        ]
-        for path, created in server.objects.items():
-            assert missing(documents(wishes)[created["kind"]], created) == []
-            read_object(created)
-            is_in_namespace = f"/namespaces/{wishes.namespace}/" in path
-            assert is_in_namespace == ("namespace" in created["metadata"])
+@every_choice
+def test_kubectl_applies_it(wishes: Wishes, tmp_path: Path) -> None:
+    with Receiver() as server:
+        config = server.write_kubeconfig(tmp_path / "kubeconfig")
+        said = kubectl(
+            f"--kubeconfig={config}",
+            f"--cache-dir={tmp_path}",
+            *("apply", "--validate=false", "-f", "-"),  # the server has no schemas
+            stdin=printed(wishes),
+        )
+    assert [line.partition("/")[0] for line in said.splitlines()] == [
+        "serviceaccount",
+        "clusterrole.rbac.authorization.k8s.io",
+        "clusterrolebinding.rbac.authorization.k8s.io",
+        "configmap",
+        "daemonset.apps",
+    ]
+    for path, created in server.objects.items():
+        assert missing(documents(wishes)[created["kind"]], created) == []
+        read_object(created)
+        is_in_namespace = f"/namespaces/{wishes.namespace}/" in path
+        assert is_in_namespace == ("namespace" in created["metadata"])
 
-    def test_kubectl_loses_what_it_does_not_know() -> None:
-        text = printed(PLAIN).replace("hostNetwork: true", "hostNetwrok: true")
-        workload = through_kubectl(text, "resources", "--limits=cpu=7")
-        said = read_documents(text)["DaemonSet"]
-        assert missing(said, workload) == [".spec.template.spec.hostNetwrok"]
+
+def test_kubectl_loses_what_it_does_not_know() -> None:
+    text = printed(PLAIN).replace("hostNetwork: true", "hostNetwrok: true")
+    workload = through_kubectl(text, "resources", "--limits=cpu=7")
+    said = read_documents(text)["DaemonSet"]
+    assert missing(said, workload) == [".spec.template.spec.hostNetwrok"]
 
 
 REQUESTS = (

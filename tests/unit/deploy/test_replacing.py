@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.deploy.judges import HAS_KUBECTL, kubectl
+from tests.unit.deploy.judges import kubectl
 from tests.unit.deploy.receiver import DONE, Receiver
 from tests.unit.deploy.test_manifest import PLAIN, printed
 
@@ -52,39 +52,36 @@ def test_the_page_is_about_a_cluster_and_its_nodes() -> None:
     assert commands("#") == ["nft delete table ip netproxy", "nft delete table ip6 netproxy"]
 
 
-if HAS_KUBECTL:
+@pytest.fixture
+def cluster() -> Iterator[Receiver]:
+    with Receiver() as server:
+        server.objects |= {KUBE_PROXY: FORMER, SETTINGS: FORMER_SETTINGS}
+        yield server
 
-    @pytest.fixture
-    def cluster() -> Iterator[Receiver]:
-        with Receiver() as server:
-            server.objects |= {KUBE_PROXY: FORMER, SETTINGS: FORMER_SETTINGS}
-            yield server
 
-    def test_there_and_back(
-        cluster: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        Path("netproxy.yaml").write_text(printed(PLAIN))
-        config = cluster.write_kubeconfig(tmp_path / "kubeconfig")
+def test_there_and_back(cluster: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("netproxy.yaml").write_text(printed(PLAIN))
+    config = cluster.write_kubeconfig(tmp_path / "kubeconfig")
 
-        def follow(line: str) -> str:
-            _, *words = shlex.split(line)
-            unvalidated = ["--validate=false"] if "apply" in words else []  # there are no schemas
-            flags = [f"--kubeconfig={config}", f"--cache-dir={tmp_path}", *unvalidated]
-            return kubectl(*flags, *words, stdin="")
+    def follow(line: str) -> str:
+        _, *words = shlex.split(line)
+        unvalidated = ["--validate=false"] if "apply" in words else []  # there are no schemas
+        flags = [f"--kubeconfig={config}", f"--cache-dir={tmp_path}", *unvalidated]
+        return kubectl(*flags, *words, stdin="")
 
-        def where_kube_proxy_runs() -> Any:
-            return cluster.objects[KUBE_PROXY]["spec"]["template"]["spec"]["nodeSelector"]
+    def where_kube_proxy_runs() -> Any:
+        return cluster.objects[KUBE_PROXY]["spec"]["template"]["spec"]["nodeSelector"]
 
-        look, away, apply, wait, delete, back, wait_again = commands("$")
-        assert "KubeProxyConfiguration" in follow(look)
-        follow(away)
-        assert where_kube_proxy_runs() == {"kubernetes.io/os": "linux", "kube-proxy": "replaced"}
-        assert follow(apply).count(" created") == 5
-        assert "successfully rolled out" in follow(wait)
-        assert NETPROXY in cluster.objects
-        assert follow(delete).count(" deleted") == 5
-        follow(back)
-        assert where_kube_proxy_runs() == {"kubernetes.io/os": "linux"}
-        assert "successfully rolled out" in follow(wait_again)
-        assert len(cluster.objects) == 2
+    look, away, apply, wait, delete, back, wait_again = commands("$")
+    assert "KubeProxyConfiguration" in follow(look)
+    follow(away)
+    assert where_kube_proxy_runs() == {"kubernetes.io/os": "linux", "kube-proxy": "replaced"}
+    assert follow(apply).count(" created") == 5
+    assert "successfully rolled out" in follow(wait)
+    assert NETPROXY in cluster.objects
+    assert follow(delete).count(" deleted") == 5
+    follow(back)
+    assert where_kube_proxy_runs() == {"kubernetes.io/os": "linux"}
+    assert "successfully rolled out" in follow(wait_again)
+    assert len(cluster.objects) == 2

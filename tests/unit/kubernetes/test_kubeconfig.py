@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from netproxy.kubernetes.access import Access, Pem
 from netproxy.kubernetes.connect import find_access, open_client
 from netproxy.kubernetes.contract import ClientSettings
 from netproxy.kubernetes.kubeconfig import read_kubeconfig
+from tests.kubectl import KUBECTL
 from tests.unit.kubernetes.api import b64, write_kubeconfig
 
 DATA = Path(__file__).parent.parent.parent / "data" / "kubeconfig"
@@ -27,7 +27,7 @@ PEM = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
 
 def kubectl(location: str, context: str) -> Any:
     """What kubectl says of the chosen context, files inlined."""
-    command = ["kubectl", "config", "view", "--minify", "--raw", "--flatten", "-o", "json"]
+    command = [KUBECTL, "config", "view", "--minify", "--raw", "--flatten", "-o", "json"]
     command += [f"--context={context}"] if context else []
     environ = {**os.environ, "KUBECONFIG": location}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
@@ -86,13 +86,12 @@ def kubectl_summary(view: Any) -> dict[str, object]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
 def test_kubectl_reads_the_same(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``kubectl.json`` is kubectl's recorded answer; where there is a kubectl, it says it again."""
+    """``kubectl.json`` is kubectl's recorded answer; kubectl says it again."""
     asked = json.loads((case / "ask.json").read_text())
     monkeypatch.chdir(case)
     location = os.pathsep.join(asked["files"])
     recorded = json.loads((case / "kubectl.json").read_text())
-    if shutil.which("kubectl"):
-        assert kubectl(location, asked["context"]) == recorded
+    assert kubectl(location, asked["context"]) == recorded
     access = read_kubeconfig(location, context=asked["context"])
     assert summary(access) == kubectl_summary(recorded)
 

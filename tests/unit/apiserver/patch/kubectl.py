@@ -1,20 +1,20 @@
-"""Patches and what kubectl makes of them: recorded, and said again where there is a kubectl.
+"""Patches and what kubectl makes of them: recorded, and said again by the kubectl that is here.
 
-``data/patches/`` has cases with the outcome of ``kubectl patch --local``, Kubernetes 1.32; it
-merges with the same library as the API server, Kubernetes 1.36.2.
+``data/patches/`` has cases with the outcome of ``kubectl patch --local``, Kubernetes 1.36; it
+merges with the same library as the API server.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.kubectl import KUBECTL
+
 DATA = Path(__file__).parents[3] / "data" / "patches"
-HAS_KUBECTL = shutil.which("kubectl") is not None
 
 
 class Case(NamedTuple):
@@ -43,7 +43,7 @@ def ask_kubectl(case: Case, place: Path) -> Any:
     """The outcome, said by the kubectl that is here."""
     file = place / f"{abs(hash(case.title))}.json"
     file.write_text(json.dumps(case.object))
-    command = ["kubectl", "patch", "--local", "-f", str(file), f"--type={case.kind}", "-o", "json"]
+    command = [KUBECTL, "patch", "--local", "-f", str(file), f"--type={case.kind}", "-o", "json"]
     done = subprocess.run(
         [*command, "-p", json.dumps(case.patch)], capture_output=True, text=True, timeout=60
     )

@@ -13,7 +13,6 @@ from netproxy.api.status import StatusError
 from netproxy.apiserver import schema
 from netproxy.apiserver.patch import apply_strategic
 from tests.unit.apiserver.patch.kubectl import (
-    HAS_KUBECTL,
     Case,
     check_with_kubectl,
     read_cases,
@@ -46,8 +45,7 @@ def test_outcome_is_kubectls(case: Case) -> None:
 
 @pytest.mark.slow
 def test_kubectl_says_it_again(tmp_path: Path) -> None:
-    if HAS_KUBECTL:
-        check_with_kubectl(CASES, tmp_path)
+    check_with_kubectl(CASES, tmp_path)
 
 
 @pytest.mark.parametrize(("patch", "kind"), [([], "array"), ("x", "string"), (1, "number")])
