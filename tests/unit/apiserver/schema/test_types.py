@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TypeAlias
-
 import pytest
 
 from netproxy.api.resources import RESOURCES, Resource
 from netproxy.apiserver import schema
 from netproxy.apiserver.schema.loading import all_types
 from netproxy.apiserver.schema.types import ListOf, MapOf, ObjectType, Scalar, Type
+from tests.unit.apiserver.schema.protobuf_writing import GO_TYPES
 
-GoField: TypeAlias = tuple[str, int, int, bool]
-"""Type, number in protobuf, number of the embedded message that has it, whether zero is said."""
-_GO: dict[str, dict[str, GoField]] = json.loads(
-    (Path(__file__).parents[3] / "data" / "api" / "go-types.json").read_text("utf-8")
-)
 _TYPE_META = {"apiVersion", "kind"}
 _WITHOUT_ZERO = {"quantity", "int-or-string", "raw", "time", "micro-time", "bytes"}
 
@@ -32,7 +24,7 @@ def _shape(kind: Type) -> str:
 
 @pytest.mark.parametrize("kind", all_types().values(), ids=lambda each: each.name)
 def test_fields_and_their_numbers_are_those_of_kubernetes(kind: ObjectType) -> None:
-    expected = _GO[kind.name]
+    expected = GO_TYPES[kind.name]
     assert kind.fields.keys() - _TYPE_META == expected.keys() - _TYPE_META
     for name, (shape, number, embedded_in, says_zero) in expected.items():
         field = kind.fields[name]
