@@ -29,11 +29,26 @@ _FORMATS: Mapping[str, Object] = {
     "int32": {"type": "integer", "format": "int32"},
     "int64": {"type": "integer", "format": "int64"},
     "double": {"type": "number", "format": "double"},
-    "quantity": {"type": "string", "format": "quantity"},
     "time": {"type": "string", "format": "date-time"},
     "micro-time": {"type": "string", "format": "date-time"},
     "bytes": {"type": "string", "format": "byte"},
     "raw": {"type": "object"},
+}
+_NAMED = {
+    "int-or-string": "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+    "quantity": "io.k8s.apimachinery.pkg.api.resource.Quantity",
+}
+"""Scalars with a definition of their own, whose name ``kubectl explain`` tells."""
+_NAMED_V2: Mapping[str, Object] = {
+    "int-or-string": {"type": "string", "format": "int-or-string"},
+    "quantity": {"type": "string"},
+}
+_NAMED_V3: Mapping[str, Object] = {
+    "int-or-string": {
+        "format": "int-or-string",
+        "oneOf": [{"type": "integer"}, {"type": "string"}],
+    },
+    "quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
 }
 _ACTIONS = (
     ("get", "list", False), ("post", "post", False), ("delete", "deletecollection", False),
@@ -136,6 +151,7 @@ class _Builder:
         self.is_v3 = is_v3
         self._wanted: dict[str, ObjectType] = {}
         self._kinds: dict[str, list[Object]] = {}
+        self._scalars: dict[str, Object] = {}
 
     def kind(self, resource: Resource) -> Object:
         """A reference to a resource's objects, which are marked as such."""
@@ -158,7 +174,7 @@ class _Builder:
             found[name]["x-kubernetes-group-version-kind"] = [
                 dict(pairs) for pairs in dict.fromkeys(tuple(each.items()) for each in kinds)
             ]
-        return dict(sorted(found.items()))
+        return dict(sorted((found | self._scalars).items()))
 
     def _definition(self, kind: ObjectType) -> Object:
         found: Object = {"type": "object"}
@@ -190,11 +206,9 @@ class _Builder:
         if isinstance(kind, MapOf):
             return {"type": "object", "additionalProperties": self._schema(kind.value)}
         assert isinstance(kind, Scalar)
-        if kind.kind == "int-or-string":
-            if self.is_v3:
-                either = [{"type": "integer"}, {"type": "string"}]
-                return {"format": "int-or-string", "oneOf": either}
-            return {"type": "string", "format": "int-or-string"}
+        if (name := _NAMED.get(kind.kind)) is not None:
+            self._scalars[name] = dict((_NAMED_V3 if self.is_v3 else _NAMED_V2)[kind.kind])
+            return {"$ref": self._prefix + name}
         return dict(_FORMATS[kind.kind])
 
 
