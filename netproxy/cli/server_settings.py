@@ -14,12 +14,12 @@ from netproxy.cli.settings import Flags
 from netproxy.config.settings import make_settings
 from netproxy.controllers.balancers import parse_pool
 from netproxy.controllers.cluster import ControllerSettings
-from netproxy.dns.settings import DnsSettings
+from netproxy.dns.settings import PRIVATE, DnsSettings
 from netproxy.dns.upstreams import Upstream, parse_upstream
 from netproxy.dns.zone import ZoneSettings
 from netproxy.errors import ConfigError
 from netproxy.kernel.addresses import primary_address
-from netproxy.model.ip import Family, IPAddress
+from netproxy.model.ip import Family, IPAddress, parse_prefix
 from netproxy.pods.core.environment import PATH
 from netproxy.pods.settings import PodSettings
 from netproxy.standalone import StandaloneSettings
@@ -151,7 +151,7 @@ def standalone_settings(flags: Flags) -> StandaloneSettings:
     configuration = words.read_configuration(asked)
     settings = make_settings(configuration, hostname=words.hostname(), spell=words.flag_of)
     addresses = tuple(_address("--node-ip", each) for each in node_ips)
-    dns = _dns_settings(flags, server, node_ips)
+    dns = _dns_settings(flags, server, node_ips, controllers.cluster_cidrs)
     pods = None
     if words.read_switch("--run-pods", flags["run_pods"]):
         name = settings.proxy.node_name
@@ -210,7 +210,7 @@ def _upstreams(listed: tuple[str, ...]) -> tuple[Upstream, ...] | None:
 
 
 def _dns_settings(
-    flags: Flags, server: ServerSettings, node_ips: Iterable[str]
+    flags: Flags, server: ServerSettings, node_ips: Iterable[str], cluster_cidrs: Iterable[str]
 ) -> DnsSettings | None:
     """None: it is switched off.
 
@@ -221,17 +221,22 @@ def _dns_settings(
         return None
     listed = split(flags["dns_upstream"])
     port = _port("--dns-port", flags["dns_port"])
-    places = tuple(Place(_address("--node-ip", each), port) for each in node_ips)
+    addresses = tuple(_address("--node-ip", each) for each in node_ips)
+    places = tuple(Place(each, port) for each in addresses)
     if not places:
         raise ConfigError(
             setting="--dns",
             problem="this host has no address at which it could be served",
             hint="give one with --node-ip, or go without: --dns=false",
         )
+    # Hosts with public addresses ask from them; what is not the cluster's has no business here.
+    own = [parse_prefix(f"{each}/{128 if ':' in each else 32}") for each in addresses]
+    own += [parse_prefix(each) for each in cluster_cidrs]
     settings = DnsSettings(
         places=places,
         zone=ZoneSettings(name=server.domain),
         upstreams=_upstreams(listed),
+        clients=(*PRIVATE, *own),
     )
     settings.check()
     return settings
