@@ -222,6 +222,10 @@ def main() -> None:
         from tests.bench import cluster
 
         measurement: Callable[..., Figures] = getattr(cluster, name)
+    elif name.startswith("dns_"):
+        from tests.bench import names
+
+        measurement = getattr(names, name)
     else:
         measurement = MEASUREMENTS[name]
     print(json.dumps(measurement(*map(int, arguments))))  # noqa: T201
