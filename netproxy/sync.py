@@ -29,7 +29,10 @@ class Periods(NamedTuple):
     """The operator's word on how often. All in seconds."""
 
     min_s: float = 0.1
-    """Between the end of one sync and the start of the next (``--min-sync-period``)."""
+    """Between the end of one sync and the start of the next (``--min-sync-period``); but after
+    quiet of twice as long two syncs may follow each other at once, as in kube-proxy, whose limit
+    has a burst of two: a new Service is followed by its endpoints.
+    """
     retry_limit_s: float = 30.0
     """The longest wait after failures (``--sync-period``)."""
     full_s: float = 3600.0
@@ -77,6 +80,8 @@ class SyncSchedule:
         self._is_drift_wanted = False
         self._free_at = float("-inf")
         """End of the last step plus the minimum interval: nothing before."""
+        self._has_spare = False
+        """The step that is being taken begins after quiet: another one may follow at once."""
         self._retry_at = float("-inf")
         """No attempt before, except that fresh changes cut the wait short."""
         self._ended_at = float("-inf")
@@ -128,6 +133,8 @@ class SyncSchedule:
         """The step begins; what is requested from now on needs another one."""
         assert self._running is None, "one step at a time"
         self._running = step
+        quiet_s = now - self._ended_at
+        self._has_spare = step is not Step.TIDY and quiet_s >= 2 * self._periods.min_s
         if step is Step.TIDY:
             self._tidy_at = float("inf")
             return
@@ -149,7 +156,7 @@ class SyncSchedule:
         step, self._running = self._running, None
         assert step is not None, "finished without started"
         self._ended_at = now
-        self._free_at = now + self._periods.min_s
+        self._free_at = now if self._has_spare and ok else now + self._periods.min_s
         if self._is_repairing:
             self._is_repairing = False
             self._repaired_at = now

@@ -226,6 +226,10 @@ def main() -> None:
         from tests.bench import names
 
         measurement = getattr(names, name)
+    elif name.startswith("born_"):
+        from tests.bench import born
+
+        measurement = getattr(born, name)
     else:
         measurement = MEASUREMENTS[name]
     print(json.dumps(measurement(*map(int, arguments))))  # noqa: T201
