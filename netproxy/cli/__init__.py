@@ -61,7 +61,8 @@ VERBS = {
     "demo": Verb(
         "demo",
         "demo",
-        "Two nodes, two Services, real connections, and a picture of where they went.",
+        "A cluster without Kubernetes: two nodes, Services, Pods, DNS, and a picture of what "
+        "happens.",
     ),
     "deploy": Verb(
         "deploy",
