@@ -32,7 +32,7 @@ def read_object(request: Request, resource: Resource, subresource: str = "") -> 
     Raises:
         StatusError: 400, it cannot be read or is something else; 415, its form is unknown.
     """
-    api_version, kind = _expected(resource, subresource)
+    api_version, kind = expected_kind(resource, subresource)
     obj, faults = decode(request, kind)
     check_kind(obj, api_version, kind)
     return checked(obj, resource, subresource, request, faults)
@@ -78,6 +78,24 @@ def decode(request: Request, kind: str) -> tuple[Object, tuple[str, ...]]:
     return schema.decode_yaml(request.body, kind)
 
 
+def check_name(obj: Object, name: str) -> None:
+    """Refuse an object of another name than the one it was sent to.
+
+    Raises:
+        StatusError: 400.
+    """
+    said = (obj.get("metadata") or {}).get("name") or ""
+    if not said:
+        raise bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be "
+            "provided"
+        )
+    if said != name:
+        raise bad_request(
+            f"the name of the object ({said}) does not match the name on the URL ({name})"
+        )
+
+
 def check_kind(obj: Object, api_version: str, kind: str) -> None:
     """Refuse what is something else.
 
@@ -99,5 +117,6 @@ def check_kind(obj: Object, api_version: str, kind: str) -> None:
     obj["apiVersion"], obj["kind"] = api_version, kind
 
 
-def _expected(resource: Resource, subresource: str) -> tuple[str, str]:
+def expected_kind(resource: Resource, subresource: str) -> tuple[str, str]:
+    """Version and kind of what is written there."""
     return _SUBRESOURCE_TYPES.get(subresource, (resource.api_version, resource.kind))

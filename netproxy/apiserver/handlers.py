@@ -13,7 +13,7 @@ from netproxy.api.status import StatusError
 from netproxy.apiserver import patch as patches
 from netproxy.apiserver import schema
 from netproxy.apiserver.access import Gate
-from netproxy.apiserver.bodies import checked, read_object
+from netproxy.apiserver.bodies import check_kind, check_name, checked, expected_kind, read_object
 from netproxy.apiserver.contract import DeleteOptions
 from netproxy.apiserver.deleting import deleted_status, is_dry, read_options
 from netproxy.apiserver.documents import Documents
@@ -37,7 +37,7 @@ from netproxy.apiserver.request import (
     parse_query,
 )
 from netproxy.apiserver.selectors import matcher
-from netproxy.apiserver.showing import Showing, encode
+from netproxy.apiserver.showing import Showing, encode, seen_as
 from netproxy.apiserver.watching import Watch, stream
 from netproxy.log import EventLogger
 from netproxy.web import Answer, Inquiry, Stream
@@ -187,14 +187,7 @@ class Handlers:
         """Replace an object, or a part of it."""
         body = read_object(request, place.resource, place.subresource)
         new = self._defaulted(place, check_namespace(place.resource, body.object, place.namespace))
-        named = new["metadata"].get("name", "")
-        if named != place.name:
-            raise status.bad_request(
-                f"the name of the object ({named}) does not match the name on the URL "
-                f"({place.name})"
-                if named
-                else "name must be provided"
-            )
+        check_name(new, place.name)
         manager, now = manager_of(request), self._now()
 
         def change(old: Object | None) -> Object:
@@ -213,6 +206,7 @@ class Handlers:
         def check(obj: Object) -> Object:
             found = checked(obj, place.resource, place.subresource, request)
             warnings.extend(found.warnings)
+            check_kind(found.object, *expected_kind(place.resource, place.subresource))
             return check_namespace(place.resource, found.object, place.namespace)
 
         patching = Patching(
@@ -228,8 +222,8 @@ class Handlers:
         return await self._changed(request, place, change, is_apply, warnings)
 
     def _defaulted(self, place: Place, obj: Object) -> Object:
-        """What a client says, with what it means by what it does not say."""
-        return obj if place.subresource else self._operations.defaulted(place.resource, obj)
+        """See ``Operations``."""
+        return self._operations.defaulted(place.resource, obj, place.subresource)
 
     async def _changed(
         self,
@@ -242,7 +236,7 @@ class Handlers:
         outcome = await self._operations.update(
             place.resource,
             Key(place.namespace, place.name),
-            change,
+            lambda old: change(old if old is None else seen_as(place.resource, old)),
             subresource=place.subresource,
             dry_run=_dry(request),
             may_create=may_create,
@@ -287,7 +281,7 @@ class Handlers:
         warnings: tuple[str, ...] | list[str] = (),
     ) -> Answer:
         showing = self.showing(request, resource)
-        body = showing.encoded(showing.shaped(outcome.object))
+        body = showing.encoded(showing.shaped(seen_as(resource, outcome.object)))
         return showing.answer(body, code, (*warnings, *outcome.warnings))
 
 

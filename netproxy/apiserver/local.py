@@ -75,7 +75,7 @@ class LocalObjects:
     async def create(self, resource: Resource, obj: Object) -> Object:
         """See ``ObjectClient``."""
         recorded = self._record(resource, None, obj, "")
-        return (await self._operations.create(resource, recorded)).object
+        return seen_as(resource, (await self._operations.create(resource, recorded)).object)
 
     async def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
         """See ``ObjectClient``."""
@@ -83,7 +83,8 @@ class LocalObjects:
         def change(old: Object | None) -> Object:
             if subresource == "binding":
                 return obj
-            return self._record(resource, old, obj, subresource)
+            before = old if old is None else seen_as(resource, old)
+            return self._record(resource, before, obj, subresource)
 
         outcome = await self._operations.update(
             resource,
@@ -92,7 +93,7 @@ class LocalObjects:
             subresource=subresource,
             may_create=resource in CREATED_BY_UPDATE,
         )
-        return outcome.object
+        return seen_as(resource, outcome.object)
 
     async def patch(
         self,
@@ -110,6 +111,7 @@ class LocalObjects:
         def change(old: Object | None) -> Object:
             if old is None:
                 raise status.not_found(resource, name)
+            old = seen_as(resource, old)
             if how == MERGE and isinstance(patch, dict):
                 new = patches.apply_merge_patch(old, patch)
             elif how == JSON_PATCH:
@@ -123,7 +125,7 @@ class LocalObjects:
         outcome = await self._operations.update(
             resource, Key(namespace, name), change, subresource=subresource
         )
-        return outcome.object
+        return seen_as(resource, outcome.object)
 
     async def delete(
         self,
@@ -141,8 +143,7 @@ class LocalObjects:
     def _record(
         self, resource: Resource, old: Object | None, new: Object, subresource: str
     ) -> Object:
-        if not subresource:
-            new = self._operations.defaulted(resource, new)
+        new = self._operations.defaulted(resource, new, subresource)
         return patches.record_update(
             old,
             new,

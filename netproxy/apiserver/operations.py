@@ -26,6 +26,8 @@ from netproxy.apiserver.storage.store import Accepted, Store
 
 CREATED_BY_UPDATE = frozenset({SERVICES, ENDPOINTS, LEASES, EVENTS, CORE_EVENTS})
 """A PUT makes them where there is none (``AllowCreateOnUpdate`` of kube-apiserver 1.36)."""
+_OF_OTHER_KINDS = frozenset({"binding", "eviction", "scale"})
+"""Subresources whose objects are something else than the resource's own."""
 _MODIFIED = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
@@ -99,9 +101,10 @@ class Operations:
         decision = self._registry.delete(resource, old, options, self._context(dry_run=dry_run))
         return await self._carry_out(resource, decision, dry_run=dry_run)
 
-    def defaulted(self, resource: Resource, obj: Object) -> Object:
-        """See ``Registry``."""
-        return self._registry.defaulted(resource, obj)
+    def defaulted(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
+        """What a client says, with what it means by what it does not say; see ``Registry``."""
+        is_whole = subresource not in _OF_OTHER_KINDS
+        return self._registry.defaulted(resource, obj) if is_whole else obj
 
     def is_there(self, resource: Resource, key: Key) -> bool:
         """Whether the next write finds such an object."""

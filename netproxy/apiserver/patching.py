@@ -11,6 +11,7 @@ from netproxy.api.objects import Object
 from netproxy.api.status import StatusError, bad_request, not_found
 from netproxy.apiserver import patch as patches
 from netproxy.apiserver import schema
+from netproxy.apiserver.bodies import check_name, expected_kind
 from netproxy.apiserver.negotiate import sent_type
 from netproxy.apiserver.registry.scale import to_scale
 from netproxy.apiserver.request import Place, Request
@@ -110,7 +111,12 @@ def _merging(kind: str, said: object, patching: Patching) -> Callable[[Object], 
 
 
 def _apply(configuration: Object, patching: Patching) -> Callable[[Object | None], Object]:
-    name = patching.place.name
+    place = patching.place
+    name = place.name
+    said = configuration.get("apiVersion") or "", configuration.get("kind") or ""
+    if said != expected_kind(place.resource, place.subresource):
+        group, _, version = str(said[0]).rpartition("/")
+        raise bad_request(f"invalid object type: {group}/{version}, Kind={said[1]}")
     metadata = configuration.get("metadata")
     if isinstance(metadata, dict) and metadata.get("name", name) != name:
         raise bad_request(
@@ -126,7 +132,7 @@ def _apply(configuration: Object, patching: Patching) -> Callable[[Object | None
             manager=patching.manager,
             force=patching.force,
             now=patching.now,
-            subresource=patching.place.subresource,
+            subresource=place.subresource,
         )
         if old is None:
             applied = {**applied, "metadata": {"name": name, **applied.get("metadata", {})}}
@@ -137,11 +143,8 @@ def _apply(configuration: Object, patching: Patching) -> Callable[[Object | None
 
 def _check_same(old: Object, new: Object, name: str) -> None:
     """Refuse a patch that makes it another object."""
-    metadata = new.get("metadata") or {}
-    if (said := metadata.get("name", "")) != name:
-        raise bad_request(
-            f"the name of the object ({said}) does not match the name on the URL ({name})"
-        )
+    check_name(new, name)
+    metadata = new["metadata"]
     namespace = old["metadata"].get("namespace", "")
     if (said := metadata.get("namespace", "")) != namespace:
         raise bad_request(

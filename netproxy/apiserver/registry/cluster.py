@@ -55,19 +55,28 @@ class NodeStrategy(Strategy):
 class NamespaceStrategy(Strategy):
     """Namespaces: they go when they are empty, which a controller sees to."""
 
+    def defaulted(self, obj: Object) -> Object:
+        """Its name is a label, by which selectors find it."""
+        metadata = obj.get("metadata") or {}
+        if not (name := metadata.get("name")):
+            return obj
+        labels = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": name}
+        return {**obj, "metadata": {**metadata, "labels": labels}}
+
     def prepare(self, obj: Object, old: Object | None) -> Object:
-        """Active, with the finalizer of those who empty it, and its name as a label."""
-        metadata = dict(obj["metadata"])
-        labels = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
-        metadata["labels"] = labels
+        """Active, with the finalizer of those who empty it."""
+        obj = self.defaulted(obj)
         if old is None:
             return {
                 **obj,
-                "metadata": metadata,
                 "spec": {"finalizers": ["kubernetes"]},
                 "status": {"phase": "Active"},
             }
-        return {**obj, "metadata": metadata, "spec": old["spec"], "status": old["status"]}
+        return {
+            **obj,
+            "spec": old.get("spec") or {},
+            "status": old.get("status") or {},
+        }
 
     def leaving(self, old: Object, options: DeleteOptions, context: WriteContext) -> Object | None:
         """It stays, terminating, until everything in it is gone."""
@@ -77,7 +86,11 @@ class NamespaceStrategy(Strategy):
         if "deletionTimestamp" in old["metadata"]:
             return old
         metadata = {**old["metadata"], "deletionTimestamp": rfc3339(context.now)}
-        return {**old, "metadata": metadata, "status": {**old["status"], "phase": "Terminating"}}
+        return {
+            **old,
+            "metadata": metadata,
+            "status": {**(old.get("status") or {}), "phase": "Terminating"},
+        }
 
 
 class ConfigMapStrategy(Strategy):

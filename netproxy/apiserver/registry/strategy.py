@@ -72,10 +72,7 @@ class Strategy:
 
     def status_of(self, new: Object, old: Object) -> Object:
         """A status update: of the new state only what belongs to status."""
-        changed = dict(old)
-        changed.pop("status", None)
-        if "status" in new:
-            changed["status"] = new["status"]
+        changed = {**old, "status": new.get("status") or {}}
         metadata = dict(old["metadata"])
         for field in ("managedFields", "labels", "annotations", "finalizers"):
             if field in new["metadata"]:

@@ -94,7 +94,7 @@ class DeploymentStrategy(WorkloadStrategy):
         if strategy["type"] == "Recreate" and rolling:
             why = "may not be specified when strategy `type` is 'Recreate'"
             found.append(causes.forbidden("spec.strategy.rollingUpdate", why))
-        elif rolling:
+        elif strategy["type"] == "RollingUpdate" and rolling:
             found += _rolling_faults(rolling)
         for name in ("minReadySeconds", "revisionHistoryLimit"):
             if obj["spec"].get(name, 0) < 0:

@@ -29,7 +29,7 @@ from tests.unit.apiserver.asking import (
         ),
         (
             {"metadata": None},
-            "the name of the object () does not match the name on the URL (web)",
+            "the name of the object (web based on URL) was undeterminable: name must be provided",
         ),
         (
             {"metadata": {"namespace": "other"}},
