@@ -72,6 +72,14 @@ class Handlers:
         self._documents = documents
         self._now = now
 
+    def refuse(self, inquiry: Inquiry) -> Answer | None:
+        """Answer whoever is not let in at all, before there is a body; None: he is."""
+        try:
+            self._gate.user(inquiry)
+        except StatusError as error:
+            return refused(error)
+        return None
+
     async def handle(self, inquiry: Inquiry) -> Answer | Stream:
         """Answer one request; never raises."""
         try:
@@ -85,13 +93,13 @@ class Handlers:
             )
             return await self._answer(request)
         except StatusError as error:
-            return _refused(error)
+            return refused(error)
         except Exception as error:  # noqa: BLE001 (nobody is to see a traceback; the log is)
             _log.error(
                 "request failed", method=inquiry.method, path=inquiry.path, error=repr(error)
             )
             message = "Internal error occurred: see the server's log"
-            return _refused(StatusError(500, "InternalError", message))
+            return refused(StatusError(500, "InternalError", message))
 
     async def _answer(self, request: Request) -> Answer | Stream:
         document = self._documents.find(request)
@@ -327,7 +335,8 @@ def _json(code: int, obj: Object) -> Answer:
     return Answer(code, encode(obj), {"Content-Type": JSON})
 
 
-def _refused(error: StatusError) -> Answer:
+def refused(error: StatusError) -> Answer:
+    """What is answered to a request that is not done."""
     headers = {"Content-Type": JSON}
     body = error.to_object()
     retry = error.details.get("retryAfterSeconds")

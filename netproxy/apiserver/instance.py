@@ -20,18 +20,17 @@ from netproxy.api.status import StatusError
 from netproxy.apiserver.access import ADMIN, NODES, Gate, ensure_tokens, kubeconfig
 from netproxy.apiserver.contract import Registry, WriteContext
 from netproxy.apiserver.documents import Documents
-from netproxy.apiserver.handlers import Handlers
+from netproxy.apiserver.handlers import Handlers, refused
 from netproxy.apiserver.local import LocalObjects
 from netproxy.apiserver.operations import Operations
 from netproxy.apiserver.pki import ensure_certificates, write_private
 from netproxy.apiserver.registry import RegistrySettings, bootstrap, make_registry
-from netproxy.apiserver.showing import encode
 from netproxy.apiserver.storage.database import Database
 from netproxy.apiserver.storage.store import Store
 from netproxy.errors import ConfigError
 from netproxy.log import EventLogger
 from netproxy.model.ip import IPAddress
-from netproxy.web import Answer, Place
+from netproxy.web import Place
 
 ADMIN_CONFIG, NODE_CONFIG = "admin.conf", "node.conf"
 BODY_LIMIT = 3 * 1024 * 1024
@@ -135,7 +134,7 @@ def _no_directory(directory: Path, error: Exception) -> ConfigError:
 async def _serve(
     settings: ServerSettings, operations: Operations, registry: Registry
 ) -> AsyncIterator[Instance]:
-    from netproxy.web.api_server import ApiServer
+    from netproxy.web.api_server import ApiServer, Bodies
 
     directory = settings.data_dir
     names = {*_NAMES, f"kubernetes.default.svc.{settings.domain}", settings.advertise}
@@ -148,9 +147,13 @@ async def _serve(
     except (OSError, ValueError) as error:
         raise _no_directory(directory, error) from error
     handlers = Handlers(operations, Gate(tokens), Documents(), utc_now)
-    too_long = StatusError(413, "RequestEntityTooLarge", f"limit is {BODY_LIMIT} bytes")
-    refusal = Answer(413, encode(too_long.to_object()), {"Content-Type": "application/json"})
-    server = ApiServer(handlers.handle, body_limit=BODY_LIMIT, refuse_body=refusal)
+    bodies = Bodies(
+        BODY_LIMIT,
+        handlers.refuse,
+        refused(StatusError(413, "RequestEntityTooLarge", f"limit is {BODY_LIMIT} bytes")),
+        refused(StatusError(408, "Timeout", "the body of the request did not arrive in time")),
+    )
+    server = ApiServer(handlers.handle, bodies)
     port = settings.port
     socket = directory / "api.sock"
     try:

@@ -56,7 +56,7 @@ def read_page(
             token that is none of ours.
     """
     version, after = _where(current, options)
-    if version < timeline.floor and (options.token or options.match == "Exact"):
+    if version < timeline.floor:
         message = _EXPIRED if options.token else _too_old(version, timeline.floor)
         raise StatusError(410, "Expired", message)
     if version < current and version < timeline.version:

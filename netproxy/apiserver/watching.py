@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -21,8 +22,9 @@ BOOKMARK_S = 60.0
 """How often a watcher that wants it hears how far things are."""
 LONGEST_S = 1800
 """A watch that does not say how long it lasts."""
-_MOST_LINES = 500
-"""In one piece, so that a long list does not keep others waiting."""
+_PIECE = 128 * 1024
+"""How much is sent at once, at least, in bytes: a long list does not keep others waiting, and who
+does not read holds no more than this."""
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _encode = msgspec.json.Encoder().encode
 
@@ -68,6 +70,7 @@ async def stream(watch: Watch, newest: Callable[[], int]) -> AsyncIterator[bytes
         version = current
         for piece in _in_pieces(_first_lines(watch)):
             yield piece
+            await asyncio.sleep(0)  # a client who reads as fast as we write would let nobody in
         if watch.options.initial_events and watch.options.bookmarks:
             yield _bookmark(watch.resource, current, is_end_of_list=True)
     async for piece in _follow(watch, version, newest):
@@ -127,11 +130,14 @@ def selected(
 
 def _in_pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
     piece: list[bytes] = []
+    size = 0
     for line in lines:
         piece.append(line)
-        if len(piece) >= _MOST_LINES:
+        size += len(line)
+        if size >= _PIECE:
             yield b"".join(piece)
             piece.clear()
+            size = 0
     if piece:
         yield b"".join(piece)
 

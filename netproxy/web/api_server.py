@@ -3,8 +3,8 @@
 The second place that imports aiohttp to serve; ``server.py`` says what it costs.
 
 Nobody holds a place for nothing: a connection that does not ask within ``FIRST_REQUEST_S`` is
-closed, a body has ``BODY_S`` to arrive and may have so many bytes, and a client who does not take
-what is sent is let go when the connection's time-outs say so.
+closed, the body of somebody we know has ``BODY_S`` to arrive and may have so many bytes, and a
+client who does not take what is sent is let go after ``SEND_S``, as is one that is dead.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import os
 import socket
 import ssl
 from asyncio import sslproto
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -30,6 +31,10 @@ BODY_S = 30.0
 """From a request's head to the end of its body."""
 KEEP_ALIVE_S = 120.0
 """Between two requests of a client."""
+SEND_S = 60.0
+"""For a client to take a piece of a stream, or anything at all, until it is let go."""
+KEEPALIVE_IDLE_S, KEEPALIVE_PERIOD_S, KEEPALIVE_TRIES = 30, 10, 3
+"""How the kernel asks whether a silent client is alive (``TCP_KEEPIDLE`` and its siblings)."""
 MOST_CONNECTIONS = 8192
 COMPRESS_FROM = 128 * 1024
 """Longer answers are compressed for who wants it, as a Kubernetes API server does (bytes)."""
@@ -39,20 +44,31 @@ _CLOSING_S = 2.0
 _log = EventLogger(__name__)
 
 
+class Bodies(NamedTuple):
+    """Which bodies are read, and what is answered to the others."""
+
+    limit: int
+    """In bytes."""
+    refuse: Callable[[Inquiry], Answer | None]
+    """Looks at a request that has a body before it is read; None: it is read."""
+    too_long: Answer
+    too_slow: Answer
+
+
 class ApiServer:
     """Answers on any number of addresses and sockets.
 
     Args:
         handle: Answers one request.
-        body_limit: Longer bodies are refused with 413, in bytes.
-        refuse_body: Makes the answer to one that is too long.
+        bodies: Which are read.
     """
 
-    def __init__(self, handle: ApiHandler, *, body_limit: int, refuse_body: Answer) -> None:
+    def __init__(self, handle: ApiHandler, bodies: Bodies) -> None:
         self._handle = handle
-        self._refuse_body = refuse_body
-        self._body_limit = body_limit
+        self._bodies = bodies
         self._door = _Door(self._answer)
+        self._streams: set[asyncio.Task[object]] = set()
+        self._is_closing = False
         self._servers: list[asyncio.Server] = []
         self._paths: list[Path] = []
         # asyncio gives each TLS connection 256 KiB for reading; with hundreds of watchers that is
@@ -90,44 +106,86 @@ class ApiServer:
         self._paths.append(path)
 
     async def close(self) -> None:
-        """Listen no more; answers under way have a moment, streams are ended."""
+        """Listen no more; answers under way have a moment, streams are ended as streams are."""
+        self._is_closing = True
         for server in self._servers:
             server.close()
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+        streams = set(self._streams)
+        for stream in streams:
+            stream.cancel()
+        if streams:
+            await asyncio.wait(streams, timeout=_CLOSING_S)
         await self._door.shutdown(_CLOSING_S)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._door.asked(request)
-        try:
-            async with asyncio.timeout(BODY_S):
-                body = await self._read(request)
-        except TimeoutError:
-            return _response(request, self._refuse_body._replace(status=408))
-        if body is None:
-            response = _response(request, self._refuse_body)
-            response.force_close()
-            return response
-        answer = await self._handle(_inquiry(request, body))
+        inquiry = _inquiry(request)
+        if request.body_exists:
+            body = await self._read(request, inquiry)
+            if isinstance(body, Answer):
+                response = _response(request, body)
+                response.force_close()
+                return response
+            inquiry = inquiry._replace(body=body)
+        answer = await self._handle(inquiry)
         if isinstance(answer, Stream):
-            return await _send_stream(request, answer)
+            return await self._send_stream(request, answer)
         return _response(request, answer)
 
-    async def _read(self, request: web.BaseRequest) -> bytes | None:
-        """The body, or None if it is too long."""
-        if not request.body_exists:
-            return b""
-        if (request.content_length or 0) > self._body_limit:
-            return None
+    async def _read(self, request: web.BaseRequest, inquiry: Inquiry) -> bytes | Answer:
+        """The body, or why it is not read."""
+        refusal = self._bodies.refuse(inquiry)
+        if refusal is not None:
+            return refusal
+        if (request.content_length or 0) > self._bodies.limit:
+            return self._bodies.too_long
+        if "100-continue" in request.headers.get("Expect", "").lower() and request.transport:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         pieces: list[bytes] = []
         size = 0
-        async for piece in request.content.iter_any():
-            size += len(piece)
-            if size > self._body_limit:
-                return None
-            pieces.append(piece)
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for piece in request.content.iter_any():
+                    size += len(piece)
+                    if size > self._bodies.limit:
+                        return self._bodies.too_long
+                    pieces.append(piece)
+        except TimeoutError:
+            return self._bodies.too_slow
         return b"".join(pieces)
+
+    async def _send_stream(self, request: web.BaseRequest, stream: Stream) -> web.StreamResponse:
+        response = web.StreamResponse(headers={**stream.headers, "Server": "netproxy"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            await _send_chunks(response, stream)
+        except asyncio.CancelledError:
+            if not self._is_closing:
+                raise  # the client has gone
+            task.uncancel()
+        except ConnectionError:
+            return response  # the client has gone, which ends what was made for it
+        except TimeoutError:
+            _log.info("a client who does not take its stream is let go", path=request.path)
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        finally:
+            self._streams.discard(task)
+            aclose = getattr(stream.chunks, "aclose", None)
+            if aclose is not None:
+                await aclose()
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(_CLOSING_S):
+                await response.write_eof()
+        return response
 
 
 class _Door(web.Server):
@@ -152,6 +210,7 @@ class _Door(web.Server):
         if self._count > MOST_CONNECTIONS:
             _log.warning("too many connections", most=MOST_CONNECTIONS)
             transport.abort()
+        _give_up_early(transport.get_extra_info("socket"))
         loop = asyncio.get_running_loop()
         self._timers[transport] = loop.call_later(FIRST_REQUEST_S, transport.abort)
 
@@ -171,7 +230,24 @@ class _Door(web.Server):
         super().connection_lost(handler, exc)
 
 
-def _inquiry(request: web.BaseRequest, body: bytes) -> Inquiry:
+def _give_up_early(connection: socket.socket) -> None:
+    """Have the kernel end a connection whose other side is dead, or never reads.
+
+    ``TCP_USER_TIMEOUT`` counts for a closed window, too (Linux 5.11).
+    """
+    if connection.family == socket.AF_UNIX:
+        return
+    for option, value in (
+        (socket.TCP_USER_TIMEOUT, int(SEND_S * 1000)),
+        (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
+        (socket.TCP_KEEPINTVL, KEEPALIVE_PERIOD_S),
+        (socket.TCP_KEEPCNT, KEEPALIVE_TRIES),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _inquiry(request: web.BaseRequest) -> Inquiry:
+    """Without its body."""
     path, _, query = request.raw_path.partition("?")
     transport = request.transport
     subject: tuple[tuple[str, str], ...] = ()
@@ -182,7 +258,7 @@ def _inquiry(request: web.BaseRequest, body: bytes) -> Inquiry:
             subject = tuple(pair for name in shown["subject"] for pair in name)
         is_local = transport.get_extra_info("socket").family == socket.AF_UNIX
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return Inquiry(request.method, path, query, headers, body, is_local, subject)
+    return Inquiry(request.method, path, query, headers, b"", is_local, subject)
 
 
 def _response(request: web.BaseRequest, answer: Answer) -> web.Response:
@@ -194,21 +270,11 @@ def _response(request: web.BaseRequest, answer: Answer) -> web.Response:
     return response
 
 
-async def _send_stream(request: web.BaseRequest, stream: Stream) -> web.StreamResponse:
-    response = web.StreamResponse(headers={**stream.headers, "Server": "netproxy"})
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    try:
-        async for chunk in stream.chunks:
+async def _send_chunks(response: web.StreamResponse, stream: Stream) -> None:
+    """All of it; ``TimeoutError``: the client does not take it."""
+    async for chunk in stream.chunks:
+        async with asyncio.timeout(SEND_S):
             await response.write(chunk)
-        await response.write_eof()
-    except ConnectionError:
-        pass  # the client has gone, which ends what was made for it
-    finally:
-        aclose = getattr(stream.chunks, "aclose", None)
-        if aclose is not None:
-            await aclose()
-    return response
 
 
 _SILENT = logging.getLogger(__name__ + ".aiohttp")

@@ -200,7 +200,7 @@ class Database:
     def _commit(self, rows: Sequence[Row]) -> BaseException | None:
         try:
             self._execute(rows)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, its writers wait for an answer)
             if self._is_written(rows[-1].version):
                 return None
             _log.error("not stored", file=str(self._path), error=str(error))

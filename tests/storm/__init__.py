@@ -1,0 +1,1 @@
+"""A real ``netproxy apiserver`` on loopback: killed, besieged, talked to in bad HTTP."""
