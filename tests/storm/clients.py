@@ -57,8 +57,8 @@ class Writer:
     @staticmethod
     def service(name: str) -> dict[str, Any]:
         """One with a node port if its name says so."""
-        spec = {"selector": {"app": name}, "ports": [{"port": 80}]}
-        spec["type"] = "NodePort" if name.endswith("0") else "ClusterIP"  # type: ignore[assignment]
+        kind = "NodePort" if name.endswith("0") else "ClusterIP"
+        spec = {"type": kind, "selector": {"app": name}, "ports": [{"port": 80}]}
         return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
     async def write(self, access: Access, acknowledged: Acknowledged) -> None:
@@ -115,7 +115,7 @@ class Follower:
         self._path = path
         self._versions: dict[str, str] = {}
         self.version = 0
-        """Of the last event."""
+        """Everything up to it has been heard."""
 
     def versions(self) -> dict[str, str]:
         """Which objects there are, with their versions."""
@@ -148,11 +148,15 @@ class Follower:
         version = int(metadata["resourceVersion"])
         if kind == "BOOKMARK":
             assert version >= self.version
-        elif kind == "DELETED":
+            self.version = version
+            return
+        if kind == "DELETED":
             del self._versions[metadata["name"]]
         else:
             is_known = metadata["name"] in self._versions
             assert is_known is (kind == "MODIFIED"), (kind, metadata["name"])
             self._versions[metadata["name"]] = metadata["resourceVersion"]
-        # The first objects come in the order of their names; what happens, in that of versions.
-        self.version = max(self.version, version)
+        # The first objects come in the order of their names, until a bookmark says that it was all.
+        if self.version:
+            assert version > self.version
+            self.version = version

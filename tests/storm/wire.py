@@ -120,7 +120,7 @@ class Wire:
             raise Closed(str(error)) from error
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """The events of a watch whose answer has begun; ``Closed`` if it does not end as it should."""
+        """The events of a watch whose answer has begun; ``Closed``: it ends in the middle."""
         rest = b""
         async for piece in self.pieces():
             *lines, rest = (rest + piece).split(b"\n")
