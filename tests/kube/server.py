@@ -134,11 +134,15 @@ class ApiServer:
 
     async def _stop(self) -> None:
         if self._runner is not None:
-            for connection in self._runner.server.connections if self._runner.server else ():
-                if connection.transport is not None:
-                    connection.transport.abort()
+            server = self._runner.server
+            assert isinstance(server, web.Server)
+            _abort_all(server)
             await self._runner.cleanup()
             self._runner = None
+            # Whoever came in the last moment is introduced only now.
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+                _abort_all(server)
 
     def _await(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE_S)
@@ -370,3 +374,9 @@ def _reply(reply: Reply) -> web.Response:
     return web.Response(
         status=reply.status, body=reply.body, headers=headers, content_type=reply.content_type
     )
+
+
+def _abort_all(server: web.Server) -> None:
+    for connection in server.connections:
+        if connection.transport is not None:
+            connection.transport.abort()
