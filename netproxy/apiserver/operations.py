@@ -82,7 +82,10 @@ class Operations:
             if not may_create or subresource:
                 raise status.not_found(resource, key.name)
             new = change(None)
-            if new["metadata"].get("resourceVersion") or new["metadata"].get("uid"):
+            if uid := new["metadata"].get("uid"):
+                why = f"uid mismatch: the provided object specified uid {uid}, and no existing "
+                raise status.conflict(resource, key.name, why + "object was found")
+            if new["metadata"].get("resourceVersion"):
                 raise status.not_found(resource, key.name)
             return await self.create(resource, new, dry_run=dry_run)
         new = change(old)

@@ -105,6 +105,19 @@ def test_a_patch_of_nothing_is_not_found_unless_it_is_applied(tmp_path: Path) ->
     )
 
 
+def test_what_is_said_of_a_former_object_makes_no_new_one(tmp_path: Path) -> None:
+    former = service()
+    former["metadata"]["uid"] = "0-1-2"
+    with serve(tmp_path) as api:
+        told = api.patch(f"{SERVICES}/web", former, sent=APPLY, query="fieldManager=a")
+        assert api.ask("GET", f"{SERVICES}/web").code == 404
+    assert told.code == 409
+    assert (
+        "the provided object specified uid 0-1-2, and no existing object was found"
+        in (told.body["message"])
+    )
+
+
 @pytest.mark.parametrize(
     ("sent", "query", "code", "said"),
     [
