@@ -18,6 +18,8 @@ from netproxy.apiserver.storage.stored import Event, Stored
 
 REMEMBERED = 10_000
 """Events of a resource that watchers can come back to."""
+REMEMBERED_BYTES = 64 * 1024 * 1024
+"""What their objects may come to, in bytes: of long ones fewer are remembered."""
 
 
 class Timeline:
@@ -26,9 +28,15 @@ class Timeline:
     Args:
         floor: Nothing before this version is remembered.
         remembered: How many events are kept.
+        remembered_bytes: How long all their objects may be together.
     """
 
-    def __init__(self, floor: int = 0, remembered: int = REMEMBERED) -> None:
+    def __init__(
+        self,
+        floor: int = 0,
+        remembered: int = REMEMBERED,
+        remembered_bytes: int = REMEMBERED_BYTES,
+    ) -> None:
         self.floor = floor
         """Watches and old lists can begin at this version or later ones."""
         self.version = floor
@@ -37,6 +45,8 @@ class Timeline:
         self._keys: list[Key] = []
         self._events: deque[Event] = deque()
         self._remembered = remembered
+        self._remembered_bytes = remembered_bytes
+        self._bytes = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
@@ -70,15 +80,12 @@ class Timeline:
 
     def _keep(self, event: Event) -> None:
         self._events.append(event)
+        self._bytes += len(event.last.data)
         self.version = event.version
-        while len(self._events) > self._remembered:
-            self.floor = self._events.popleft().version
-
-    def forget(self, floor: int) -> None:
-        """Let go of what happened up to this version."""
-        while self._events and self._events[0].version <= floor:
-            self._events.popleft()
-        self.floor = max(self.floor, floor)
+        while len(self._events) > self._remembered or self._bytes > self._remembered_bytes:
+            forgotten = self._events.popleft()
+            self._bytes -= len(forgotten.last.data)
+            self.floor = forgotten.version
 
     def select(self, namespace: str = "", after: Key | None = None) -> Iterator[Stored]:
         """All objects, or those of a namespace, in the order of their keys; behind ``after``."""

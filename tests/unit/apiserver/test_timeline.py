@@ -70,6 +70,15 @@ def test_only_so_much_is_remembered() -> None:
     assert timeline.count() == 10
 
 
+def test_of_long_objects_fewer_events_are_remembered() -> None:
+    timeline = Timeline(remembered_bytes=10_000)
+    for version in range(1, 11):
+        state = _state("a", version, text="x" * 3000)
+        timeline.add(Event("services", version, timeline.get(state.key), state, state))
+    assert timeline.floor == 7
+    assert [each.version for each in timeline.since(7)] == [8, 9, 10]
+
+
 def test_who_waits_is_woken_once_and_who_waits_in_vain_is_not_kept() -> None:
     async def run() -> tuple[bool, bool]:
         timeline = Timeline()
