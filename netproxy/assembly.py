@@ -36,7 +36,7 @@ from netproxy.kubernetes.contract import ClientSettings, ObserveRequest
 from netproxy.leftovers import blind_spots
 from netproxy.log import EventLogger, configure
 from netproxy.metrics.proxy import ProxyMetrics
-from netproxy.metrics.registry import Looked
+from netproxy.metrics.registry import Figures, Looked
 from netproxy.model.ip import Family
 from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
@@ -67,6 +67,7 @@ class NodeProxy:
         paths: Manifests to read; none: ask the Kubernetes API.
         tell: For a dry run: gets what would be done.
         flags: Those that were given, for who asks with which it was started.
+        figures: What else in this process counts, told along with what the proxy counts.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class NodeProxy:
         paths: Sequence[str] = (),
         tell: Tell | None = None,
         flags: Mapping[str, object] | None = None,
+        figures: Sequence[Figures] = (),
     ) -> None:
         self._configuration = configuration
         self._settings = settings
@@ -85,6 +87,8 @@ class NodeProxy:
         self._flags = flags or {}
         self._manager = ServiceManager()
         self._metrics = ProxyMetrics()
+        for each in figures:
+            self._metrics.join(each)
         self._health = HealthState()
         self._serving: Serving | None = None
         self._counts: ConnectionCounts | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,10 +21,11 @@ from netproxy.assembly import Change, NodeProxy
 from netproxy.config.decode import Configuration
 from netproxy.config.settings import Settings
 from netproxy.controllers.cluster import ControllerSettings, run_controllers
-from netproxy.dns.follow import run_dns
+from netproxy.dns.follow import ClusterDns
 from netproxy.dns.settings import DnsSettings
 from netproxy.log import EventLogger
 from netproxy.membership.settings import MembershipSettings
+from netproxy.metrics.dns import dns_figures
 from netproxy.model.ip import IPAddress
 from netproxy.node_agent import DNS_NAME, DNS_NAMESPACE, node_agent
 from netproxy.pods.settings import PodSettings
@@ -53,24 +54,19 @@ class StandaloneSettings:
     pods: PodSettings | None = None
 
 
-Companion = Callable[[Instance], Awaitable[None]]
-"""Works beside the API server until it is cancelled."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 log = EventLogger(__name__)
 
 
 @asynccontextmanager
 async def open_cluster(
-    server: ServerSettings,
-    controllers: ControllerSettings,
-    companions: Sequence[Companion] = (),
+    server: ServerSettings, controllers: ControllerSettings
 ) -> AsyncIterator[Instance]:
     """Serve a cluster until left.
 
     Args:
         server: The API server.
         controllers: What follows from what it is told.
-        companions: What works beside them; one that fails ends all of it.
 
     Raises:
         ConfigError: a file or an address is not to be had.
@@ -78,8 +74,7 @@ async def open_cluster(
     async with AsyncExitStack() as stack:
         instance = await stack.enter_async_context(open_api_server(server))
         client = instance.client("netproxy-controllers")
-        work: list[Awaitable[None]] = [run_controllers(client, controllers, utc_now)]
-        work += [each(instance) for each in companions]
+        work = [run_controllers(client, controllers, utc_now)]
         yield await stack.enter_async_context(_beside(instance, work))
 
 
@@ -133,24 +128,23 @@ async def run_standalone(settings: StandaloneSettings) -> None:
         ConfigError: a file or an address is not to be had.
         UnsupportedError: this host or this user cannot do it.
     """
-    companions: list[Companion] = []
-    dns = settings.dns
-    if dns is not None:
-        names = dns
-
-        async def serve_names(instance: Instance) -> None:
-            await run_dns(instance.client("netproxy-dns"), names)
-
-        companions.append(serve_names)
-    async with open_cluster(settings.server, settings.controllers, companions) as instance:
-        if dns is not None:
-            address = settings.server.registry.dns_address
-            await publish_dns(instance, address, settings.node_ips, dns.places[0].port)
+    async with open_cluster(settings.server, settings.controllers) as instance:
+        work, figures = [], []
+        if settings.dns is not None:
+            dns = ClusterDns(instance.client("netproxy-dns"), settings.dns)
+            work.append(dns.run())
+            figures.append(dns_figures(dns.tally, dns.server.cache))
+            address, port = settings.server.registry.dns_address, settings.dns.places[0].port
+            await publish_dns(instance, address, settings.node_ips, port)
         name = settings.proxy.proxy.node_name
         pods = settings.pods
         member = MembershipSettings(name, settings.node_ips, runs_pods=pods is not None)
-        async with node_agent(instance.client("netproxy-agent"), member, pods):
-            await NodeProxy(settings.configuration, settings.proxy).run(_nothing_changes())
+        async with (
+            _beside(instance, work),
+            node_agent(instance.client("netproxy-agent"), member, pods),
+        ):
+            node = NodeProxy(settings.configuration, settings.proxy, figures=figures)
+            await node.run(_nothing_changes())
 
 
 async def _nothing_changes() -> AsyncIterator[Change]:

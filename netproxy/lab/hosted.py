@@ -45,7 +45,7 @@ def start(lab: Lab, *, report: Report) -> None:
         ProcessError: a node did not become ready.
     """
     first, *others = lab.topology.of_role(Role.NODE)
-    lab.processes[first.name] = _start_server(lab, first)
+    lab.processes[first.name] = start_server(lab, first)
     _wait_for_file(lab, node_config(lab))
     report(f"{first.member} serves the API; kubectl's way in is {admin_config(lab)}")
     for each in others:
@@ -82,7 +82,8 @@ def pod_namespace(lab: Lab, pod: str) -> str:
     return names.namespace_name(lab.topology.spec.name, Role.POD, pod)
 
 
-def _start_server(lab: Lab, node: Namespace) -> process.Process:
+def start_server(lab: Lab, node: Namespace) -> process.Process:
+    """The control plane, with what its node does besides."""
     spec = lab.topology.spec
     pools = ",".join(POOLS[each] for each in spec.families)
     flags = [word for each in node.addresses for word in ("--api-address", each)]

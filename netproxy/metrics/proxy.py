@@ -51,6 +51,7 @@ class ProxyMetrics(Observer):
         self._http = HttpFigures(self._common)
         self._own = OwnFigures(self._common)
         self._of_mode = Figures()
+        self._of_others: list[Figures] = []
         self._nftables: NftablesFigures | None = None
         self._iptables: IptablesFigures | None = None
         self._slis = Figures()
@@ -66,6 +67,10 @@ class ProxyMetrics(Observer):
     def look(self, looked: Looked) -> None:
         """From now on tell of something that is known elsewhere, too."""
         self._common.look(looked)
+
+    def join(self, figures: Figures) -> None:
+        """From now on tell these, too: of something else in this process."""
+        self._of_others.append(figures)
 
     def began(self, mode: ProxyMode | None, families: Collection[Family]) -> None:
         """See ``Observer``."""
@@ -155,7 +160,7 @@ class ProxyMetrics(Observer):
 
     def render(self, headers: Mapping[str, str]) -> Page:
         """Everything. See ``registry.render``."""
-        return render((self._common, self._of_mode), headers)
+        return render((self._common, self._of_mode, *self._of_others), headers)
 
     def render_slis(self, headers: Mapping[str, str]) -> Page:
         """What ``/metrics/slis`` tells."""
