@@ -58,11 +58,17 @@ def _all_scenarios() -> list[Asked]:
     return asked
 
 
+_OF_PROCESSES = ("kubectl", "storm")
+"""Real servers and clients: too many for the inner loop."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the kernel says so, and the longest test of all begins first."""
+    """Whatever needs the kernel says so, or whole processes; the longest test begins first."""
     for item in items:
         if item.path.is_relative_to(TESTS / "netns"):
             item.add_marker(pytest.mark.kernel)
+        elif any(item.path.is_relative_to(TESTS / each) for each in _OF_PROCESSES):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name != "test_architecture.py")
 
 

@@ -292,6 +292,7 @@ def test_speaks_tls_and_knows_its_clients() -> None:
         ask(server, script)
 
 
+@pytest.mark.slow
 def test_serves_ten_thousand_of_each(server: ApiServer) -> None:
     for n in range(10_000):
         server.put(service(f"web-{n}"))

@@ -87,6 +87,7 @@ def test_a_reason_for_a_cell_that_is_full_is_a_fault() -> None:
     assert any("the reason can go" in fault for fault in seen.faults())
 
 
+@pytest.mark.slow
 def test_every_row_has_a_scenario_or_a_reason() -> None:
     covered = {row for mode in ProxyMode for story in all_stories(mode) for row, _ in story.covers}
     covered |= {row for rows in ROWS_OF_FLOWS.values() for row in rows}
@@ -101,7 +102,8 @@ def test_reasons_and_packet_facts_are_about_rows() -> None:
     assert [row for row in named if row not in FEATURES] == []
 
 
-@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_table_is_plain_text_before_the_last_line(workers: str) -> None:
     command = ["-n", workers, "tests/test_scenarios.py", "-k", "hairpin and as_written"]
     done = subprocess.run(
