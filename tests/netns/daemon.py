@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.netns.namespace import NetworkNamespace
+from tests.patience import patience
 
-PATIENCE_S = 20.0
+PATIENCE_S = patience(20)
 """For things that take milliseconds, on machines that are busy."""
 
 

@@ -23,10 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from tests.patience import patience
+
 CLONE_NEWNET = 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 IFF_UP, IFF_NOARP = 0x1, 0x80
-_COMMAND_TIMEOUT_S = 60
+_COMMAND_TIMEOUT_S = patience(60)
 
 _T = TypeVar("_T")
 

@@ -52,12 +52,13 @@ from tests.netns.scenery import (
     open_ear,
     open_mouth,
 )
+from tests.patience import patience
 
 _BATCH = 64
 """Packets in flight at a time: small enough for any socket's receive buffer."""
 _FENCES = 2
 """One fence passes two queues; no packet's story is longer than four."""
-_FENCE_TIMEOUT_S = 10.0
+_FENCE_TIMEOUT_S = patience(10.0)
 _FIRST_PORT, _LAST_PORT = 20000, 60000
 _FIRST_TAG = 0x6E700000
 

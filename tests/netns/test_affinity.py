@@ -30,12 +30,13 @@ from netproxy.proxier import Proxier
 from tests.netns.packets import has_right_checksums
 from tests.netns.scenery import Interface, drain, open_cable
 from tests.netns.stage import Stage
+from tests.patience import patience
 from tests.property import strategies as make
 
 every_family = pytest.mark.parametrize("family", list(Family))
 PROTOCOLS = {"TCP": 80, "UDP": 53, "SCTP": 5060}
 NODE = Interface("eth0", ("192.168.0.2/24", "2001:db8::2/64"))
-PATIENCE_S = 30.0
+PATIENCE_S = patience(30)
 """How long to wait for the kernel to tidy up; nothing is said about how long it takes."""
 
 

@@ -33,6 +33,7 @@ from netproxy.proxier import Proxier
 from tests.conformance import covers
 from tests.netns.namespace import NetworkNamespace
 from tests.netns.traffic import NODE_IP, PODS, World
+from tests.patience import patience
 
 KEY = ServiceKey("ns", "dns")
 VIP, NODE_PORT = "172.30.0.10", 30053
@@ -41,7 +42,7 @@ CONFIGS = {
     "nftables": ProxyConfig("node-1", node_ips=(IPAddress(NODE_IP), IPAddress(NODE_IP_6))),
     "iptables": ProxyConfig("node-1", mode=ProxyMode.IPTABLES, iptables_variant="legacy"),
 }
-PATIENCE_S = 5.0
+PATIENCE_S = patience(5)
 
 
 @pytest.fixture(params=CONFIGS)

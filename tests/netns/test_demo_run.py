@@ -12,6 +12,7 @@ import pytest
 
 from netproxy.lab import census, cluster, demo, rootless
 from netproxy.lab.demo import LAB_PREFIX
+from tests.patience import patience
 
 NETPROXY = (sys.executable, "-m", "netproxy")
 
@@ -34,7 +35,7 @@ def test_demo_succeeds(families: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    output, complaint = running.communicate(timeout=120)
+    output, complaint = running.communicate(timeout=patience(120))
     assert running.returncode == 0, output + complaint
     assert complaint == ""
     assert "\x1b" not in output
@@ -57,11 +58,11 @@ def test_an_interrupted_demo_cleans_up(number: signal.Signals, namespaces: int) 
         [*NETPROXY, "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     lab = f"{LAB_PREFIX}{running.pid}"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while len(census.list_names(lab)) < namespaces and time.monotonic() < deadline:
         time.sleep(0.001)
     running.send_signal(number)
-    assert running.wait(60) == 128 + number
+    assert running.wait(patience(60)) == 128 + number
     assert_gone(running.pid)
 
 
@@ -70,7 +71,7 @@ def test_a_killed_demo_is_removed_by_the_next() -> None:
         [*NETPROXY, "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     lab = f"{LAB_PREFIX}{running.pid}"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while len(census.list_names(lab)) < 5 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert census.list_names(lab)
@@ -86,7 +87,7 @@ def test_without_any_rights_the_rules_are_shown() -> None:
         ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--", *NETPROXY, "demo"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
     )
     assert done.returncode == 4
     first, rest = done.stdout.split("\n", 1)

@@ -24,6 +24,7 @@ from tests.netns.namespace import NetworkNamespace
 from tests.netns.packets import FENCE, build_echo, build_packet
 from tests.netns.scenery import Interface
 from tests.netns.stage import Stage
+from tests.patience import patience
 
 KEY = ServiceKey("default", "web")
 NODE = {Family.IPV4: IPAddress("192.168.0.2"), Family.IPV6: IPAddress("2001:db8::2")}
@@ -34,7 +35,7 @@ PODS = {
     Family.IPV6: [IPAddress(f"fd00:1::{n}") for n in (1, 2, 3)],
 }
 NODE_PORT, HEALTH_PORT = 30080, 32000
-PATIENCE_S = 20.0
+PATIENCE_S = patience(20)
 _HEADER = {Family.IPV4: 20, Family.IPV6: 40}
 """Length of an IP header."""
 IPTABLES = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}

@@ -18,12 +18,13 @@ from netproxy.model.ip import Family, IPAddress
 from netproxy.model.names import ServiceKey
 from netproxy.web import server
 from tests.netns.namespace import NetworkNamespace
+from tests.patience import patience
 
 WEB, DB = ServiceKey("default", "web"), ServiceKey("default", "db")
 HOME, HOME6 = IPAddress("127.0.0.1"), IPAddress("::1")
 OTHER = IPAddress("127.0.0.2")
 PORT = 32000
-PATIENCE_S = 20.0
+PATIENCE_S = patience(20)
 
 
 class Reply(NamedTuple):

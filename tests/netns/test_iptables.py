@@ -20,6 +20,7 @@ from netproxy.model.events import Event, Listed, Reset
 from netproxy.model.ip import Family
 from netproxy.proxier import Proxier
 from tests.netns.namespace import CommandError, NetworkNamespace
+from tests.patience import patience
 from tests.property import strategies as make
 from tests.property.test_iptables_laws import Node as PaperNode
 
@@ -208,7 +209,7 @@ def test_a_lock_that_is_held_is_waited_for(netns: NetworkNamespace) -> None:
     try:
         assert node.sync(make.fixed_history())
     finally:
-        holder.wait(10)
+        holder.wait(patience(10))
 
 
 @pytest.mark.parametrize("kind", VARIANTS)

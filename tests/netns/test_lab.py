@@ -20,6 +20,7 @@ from netproxy.lab.process import ProcessError
 from netproxy.lab.topology import LabSpec, Namespace, PodSpec, default_pods
 from netproxy.model.ip import Family
 from netproxy.netns import namespace
+from tests.patience import patience
 
 DUAL = (Family.IPV4, Family.IPV6)
 NETPROXY = (sys.executable, "-m", "netproxy")
@@ -64,7 +65,9 @@ def spec(name: str, **fields: object) -> LabSpec:
 
 
 def run_netproxy(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*NETPROXY, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*NETPROXY, *arguments], capture_output=True, text=True, timeout=patience(60)
+    )
 
 
 def identities(names: list[str]) -> set[tuple[int, int]]:
@@ -125,7 +128,8 @@ def test_a_pod_passes_its_node(name: str, bring_up: BringUp) -> None:
 
 def run_inside(space: Namespace, *command: str) -> subprocess.CompletedProcess[str]:
     return namespace.run_inside(
-        space.name, lambda: subprocess.run(command, capture_output=True, text=True, timeout=30)
+        space.name,
+        lambda: subprocess.run(command, capture_output=True, text=True, timeout=patience(30)),
     )
 
 
@@ -151,7 +155,7 @@ def test_a_stream_goes_on_until_it_is_stopped(name: str, bring_up: BringUp) -> N
     seen: list[traffic.Connection] = []
     target = lab.member("2-1").address(Family.IPV6)
     stream = traffic.Stream(lab.member("1-1").name, target, 80, rate=200, watch=seen.append)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while len(seen) < 20 and time.monotonic() < deadline:
         time.sleep(0.01)
     result = stream.stop()
@@ -204,7 +208,7 @@ def test_a_killed_up_is_cleaned_by_down(name: str, count: int, flags: tuple[str,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while len(census.list_names(name)) < count and time.monotonic() < deadline:
         time.sleep(0.0005)
     running.kill()
@@ -218,11 +222,11 @@ def test_a_killed_up_is_cleaned_by_down(name: str, count: int, flags: tuple[str,
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_up_cleans_up_itself(name: str, number: signal.Signals) -> None:
     running = subprocess.Popen([*NETPROXY, "lab", "up", "--no-proxy", "--name", name])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while len(census.list_names(name)) < 2 and time.monotonic() < deadline:
         time.sleep(0.0005)
     running.send_signal(number)
-    assert running.wait(30) == 128 + number
+    assert running.wait(patience(30)) == 128 + number
     assert_nothing_left(name, set())
 
 
@@ -264,7 +268,7 @@ def test_a_stubborn_process_is_killed(name: str, bring_up: BringUp) -> None:
         assert stubborn.stdout is not None
         stubborn.stdout.readline()
         lab.down()
-        assert stubborn.wait(5) == -signal.SIGKILL
+        assert stubborn.wait(patience(5)) == -signal.SIGKILL
 
 
 def test_a_half_failed_up_cleans_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +388,7 @@ print("fine", file=sys.stderr)
         env={**os.environ, "NETPROXY_ROOTLESS": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
     )
     assert done.stderr.endswith("fine\n"), done.stderr
     assert census.list_names(name) == []

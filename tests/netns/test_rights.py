@@ -22,6 +22,7 @@ from tests.netns.namespace import NetworkNamespace
 from tests.netns.test_kill import BEFORE, STEADY, TALKS, objects
 from tests.netns.test_run import manifest
 from tests.netns.traffic import Traffic, World
+from tests.patience import patience
 
 
 def _somebody() -> int:
@@ -149,7 +150,9 @@ if SOMEBODY:
 def attempt(space: NetworkNamespace, line: list[str]) -> tuple[int, str]:
     """What comes of a command, and what it says."""
     done = space.call(
-        lambda: subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        lambda: subprocess.run(
+            line, capture_output=True, text=True, timeout=patience(60), check=False
+        )
     )
     return done.returncode, done.stderr
 

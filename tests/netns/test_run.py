@@ -13,6 +13,7 @@ import pytest
 
 from tests.netns.daemon import Daemon
 from tests.netns.namespace import NetworkNamespace
+from tests.patience import patience
 
 SERVICE = """
 apiVersion: v1
@@ -133,7 +134,9 @@ def test_without_rights_one_line_says_so(tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text(manifest("web", "10.96.0.1", "10.1.0.1"))
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     command += [sys.executable, "-m", "netproxy", "sync", "-f", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=patience(60), check=False
+    )
     assert done.returncode == 4
     first, second = done.stderr.splitlines()
     assert first.startswith("netproxy: error: programming nf_tables needs CAP_NET_ADMIN")

@@ -23,6 +23,7 @@ from tests.kube.objects import endpoint_slice, node, service
 from tests.kube.server import ApiServer
 from tests.netns.test_cluster_run import ClusterDaemon
 from tests.netns.traffic import NODE_IP, PODS, PORT, Traffic, World
+from tests.patience import patience
 
 SECONDS = float(os.environ.get("NETPROXY_SOAK_S", "60"))
 CHANGES_PER_S = 1000
@@ -115,7 +116,7 @@ def differences(world: World, api: ApiServer, tmp_path: Path) -> subprocess.Comp
     command = [sys.executable, "-m", "netproxy", "diff", "-f", str(tmp_path / "all.json")]
     command += ["--hostname-override", "node-1"]
     return world.node.call(
-        lambda: subprocess.run(command, capture_output=True, text=True, timeout=60)
+        lambda: subprocess.run(command, capture_output=True, text=True, timeout=patience(60))
     )
 
 

@@ -17,13 +17,14 @@ from types import TracebackType
 from typing import Self
 
 from tests.netns.namespace import NetworkNamespace
+from tests.patience import patience
 
 CLIENT = "203.0.113.2"
 PODS = ("10.180.0.1", "10.180.2.1")
 PORT = 80
 NODE_IP = "192.168.0.2"
 _AT_ONCE = struct.pack("ii", 1, 0)
-_PATIENCE_S = 5.0
+_PATIENCE_S = patience(5)
 """An unanswered connection attempt of TCP is repeated after a second; this is no timed test."""
 
 

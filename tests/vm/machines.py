@@ -1,0 +1,91 @@
+"""The nodes, looked after from the client over ssh."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from netproxy.model.ip import Family
+from tests.patience import patience
+
+_SSH = (
+    *("ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"),
+    *("-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10"),
+    *("-o", "ControlMaster=auto", "-o", "ControlPath=/run/np-%h", "-o", "ControlPersist=120"),
+)
+_LOST = 255
+"""ssh's own exit code: the connection, not the command."""
+
+
+class MachineError(AssertionError):
+    """A command on a machine failed; the message has what it printed."""
+
+
+class Node(NamedTuple):
+    """One of the nodes. The client is no node: the tests run there."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"node{self.number}"
+
+    def address(self, family: Family) -> str:
+        host = 10 + self.number
+        return f"192.168.56.{host}" if family is Family.IPV4 else f"fd00:56::{host}"
+
+    def run(self, command: str, *, stdin: str = "") -> str:
+        """What a shell's command prints there.
+
+        Raises:
+            MachineError: it failed.
+        """
+        done = self._ask(command, stdin)
+        if done.returncode != 0:
+            raise MachineError(f"{self.name}: {command}: {done.returncode}: {done.stderr}")
+        return done.stdout
+
+    def succeeds(self, command: str) -> bool:
+        return self._ask(command).returncode == 0
+
+    def write(self, path: str, text: str) -> None:
+        """Put a file in place atomically."""
+        place = shlex.quote(path)
+        self.run(f"mkdir -p $(dirname {place}); cat >{place}.new; mv {place}.new {place}", stdin=text)
+
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        """Ask until it is so."""
+        deadline = time.monotonic() + patience(20)
+        while not condition():
+            assert time.monotonic() < deadline, f"{self.name}: {what}\n{self.journal('netproxy')}"
+            time.sleep(0.2)
+
+    def journal(self, unit: str, *, since: str = "-1h", priority: str = "debug") -> str:
+        """What a unit has logged since the machine started, at most."""
+        options = f"--boot --unit={unit} --since={since} --priority={priority} --output=cat --quiet"
+        return self.run(f"journalctl {options} --no-pager")
+
+    def boot_id(self) -> str:
+        """Another one each time the machine starts; empty while it does not answer."""
+        return self._ask("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+
+    def begin_reboot(self) -> None:
+        """The machine goes down, and comes back after a while."""
+        self._ask("systemctl --no-block reboot")
+        subprocess.run([*_SSH, "-O", "exit", self.name], capture_output=True)
+
+    def _ask(self, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*_SSH, self.name, command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=patience(60),
+        )
+
+
+NODES = (Node(1), Node(2))
+CLIENT = {Family.IPV4: "192.168.56.10", Family.IPV6: "fd00:56::10"}
