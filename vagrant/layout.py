@@ -16,7 +16,7 @@ LAN_KEY = STATE / "lan" / "key"
 RUN = STATE / "run"
 """What belongs to the machines of the moment, and is gone with them."""
 GUEST_ROOT = "/netproxy"
-GUEST_RESULTS = "/var/lib/netproxy-results"
+GUEST_RESULTS = "/var/lib/netproxy-results.tar"
 NOT_COPIED = (
     *(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__"),
     *("/build/vm/boxes", "/build/vm/run", "/vagrant/results", "/vagrant/.vagrant"),

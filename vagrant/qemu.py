@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from vagrant.box import Box
 from vagrant.driver import DriverError, Work
@@ -63,7 +64,10 @@ class QemuDriver:
         )
         target = RESULTS / machine.name
         target.mkdir(parents=True, exist_ok=True)
-        self._copy(f"{machine.name}:{GUEST_RESULTS}/", f"{target}/")
+        self._copy(f"{machine.name}:{GUEST_RESULTS}", str(target))
+        kept = target / Path(GUEST_RESULTS).name
+        subprocess.run(["tar", "-xf", kept, "-C", target], check=True)
+        kept.unlink()
 
     def destroy(self) -> None:
         """They end with the session."""

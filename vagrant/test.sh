@@ -5,17 +5,18 @@
 #
 # A node runs its share of the kernel tests that tests/vm/chosen.py lists; the client runs tests/vm,
 # for which it logs in to the nodes and starts them anew. What comes of it is left in
-# /var/lib/netproxy-results: junit.xml, pytest.log, the journal, and the exit code as verdict.
+# /var/lib/netproxy-results.tar: junit.xml, pytest.log, the journal, and the exit code as verdict.
 set -euo pipefail
 
 name=${1:?usage: test.sh NAME NODES [ARGUMENT]...}
 nodes=${2:?usage: test.sh NAME NODES [ARGUMENT]...}
 shift 2
-results=/var/lib/netproxy-results
+results=$(mktemp -d)
+kept=/var/lib/netproxy-results.tar
 scale=${NETPROXY_TIME_SCALE:-1}
 
 export PATH=$PATH:/usr/sbin:/sbin
-export NETPROXY_REQUIRE=netns NETPROXY_TIME_SCALE=$scale NETPROXY_VM_NODES=$nodes
+export NETPROXY_REQUIRE=netns NETPROXY_TIME_SCALE=$scale NETPROXY_VM_GUEST=$name
 python=/opt/netproxy/bin/python
 
 cd /netproxy
@@ -26,13 +27,14 @@ else
     chosen+=(-p tests.vm.chosen --share "${name#node}/$nodes")
 fi
 
-rm -rf "$results"
-mkdir -p "$results"
+rm -f "$kept"
 code=0
 "$python" -m pytest "${chosen[@]}" --no-header --color=no -p no:cacheprovider \
     -o faulthandler_timeout=$((120 * scale)) -o junit_suite_name="$name" \
     --junitxml="$results/junit.xml" "$@" 2>&1 | tee "$results/pytest.log" || code=$?
 journalctl --boot --no-pager >"$results/journal.log" || true
 { uname -a && nft --version && iptables --version && lsmod; } >"$results/machine.log" || true
-chmod -R a+rX "$results"
 echo "$code" >"$results/verdict"
+tar -C "$results" --mode=a+r -cf "$kept.new" .
+mv "$kept.new" "$kept"
+rm -r "$results"

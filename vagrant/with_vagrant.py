@@ -12,8 +12,10 @@ from vagrant.driver import VIRTUALBOX, DriverError, Work
 from vagrant.layout import RUN, VAGRANT, Machine
 
 _BOX_NAME = "netproxy/debian"
-_LINE = re.compile(r"(?:==>|   ) (?P<who>[\w-]+): (?! -- |SSH |Running: inline)(?P<text>.*\S)")
-"""Vagrant's steps and what guests say; not its settings."""
+_LINE = re.compile(r"(?:==>|   ) (?P<who>[\w-]+): (?P<text>.*\S)")
+"""Vagrant's steps and what guests say."""
+_OLD_HAT = (" -- ", "  - ", "SSH ", "Running: inline", "No version", "generating a", "See https")
+"""Vagrant's settings, and what it says of every box that was not downloaded."""
 
 
 class VagrantDriver:
@@ -87,7 +89,9 @@ class VagrantDriver:
 
 def _translate(line: str) -> tuple[str, str] | None:
     found = _LINE.match(line)
-    return (found["who"], found["text"]) if found else None
+    if found is None or found["text"].startswith(_OLD_HAT):
+        return None
+    return found["who"], found["text"]
 
 
 def validates() -> bool:

@@ -1,9 +1,9 @@
 """The kernel tests that run in virtual machines, and why these.
 
 All of them would take an emulated machine well over an hour. Chosen is what may come out otherwise
-on an older kernel with older programs; what asks about files, HTTP, an API server or a process alone
-is the same everywhere. As a plugin of pytest this module leaves the others out, and a share of the
-chosen ones, where several machines take them together.
+on an older kernel with older programs; what asks about files, HTTP, an API server or a process is
+the same everywhere. As a plugin of pytest this module leaves the others out, and of the chosen ones
+all but a share, where several machines take them together.
 
     python -m tests.vm.chosen                                    # prints the files
     python -m pytest -p tests.vm.chosen --share 1/2 FILE...
@@ -11,6 +11,7 @@ chosen ones, where several machines take them together.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Choice(NamedTuple):
 CHOSEN = (
     Choice(
         "test_scenarios_kernel.py",
-        "every feature with real packets: nftables, iptables-nft and iptables-legacy, both families",
+        "every feature with real packets, in both families, by nftables and both iptables",
     ),
     Choice("test_features.py", "connections that last, ping, marks, chains that drop"),
     Choice("test_affinity.py", "what the kernel remembers and forgets: sets with timeouts"),
@@ -77,4 +78,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 if __name__ == "__main__":
-    print("\n".join(files()))
+    sys.stdout.write("\n".join(files()) + "\n")

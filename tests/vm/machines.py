@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import time
@@ -16,8 +17,6 @@ _SSH = (
     *("-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10"),
     *("-o", "ControlMaster=auto", "-o", "ControlPath=/run/np-%h", "-o", "ControlPersist=120"),
 )
-_LOST = 255
-"""ssh's own exit code: the connection, not the command."""
 
 
 class MachineError(AssertionError):
@@ -54,28 +53,45 @@ class Node(NamedTuple):
     def write(self, path: str, text: str) -> None:
         """Put a file in place atomically."""
         place = shlex.quote(path)
-        self.run(f"mkdir -p $(dirname {place}); cat >{place}.new; mv {place}.new {place}", stdin=text)
+        self.run(
+            f"mkdir -p $(dirname {place}); cat >{place}.new; mv {place}.new {place}", stdin=text
+        )
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Ask until it is so."""
         deadline = time.monotonic() + patience(20)
         while not condition():
-            assert time.monotonic() < deadline, f"{self.name}: {what}\n{self.journal('netproxy')}"
+            assert time.monotonic() < deadline, f"{self.name}: {what}\n{self.log()}"
             time.sleep(0.2)
 
-    def journal(self, unit: str, *, since: str = "-1h", priority: str = "debug") -> str:
-        """What a unit has logged since the machine started, at most."""
-        options = f"--boot --unit={unit} --since={since} --priority={priority} --output=cat --quiet"
-        return self.run(f"journalctl {options} --no-pager")
+    def events(self) -> list[dict[str, object]]:
+        """What netproxy has logged since the service was started last."""
+        return [json.loads(line) for line in self.log().splitlines()]
 
-    def boot_id(self) -> str:
-        """Another one each time the machine starts; empty while it does not answer."""
-        return self._ask("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+    def log(self) -> str:
+        """The lines of ``events``."""
+        number = "$(systemctl show --property=InvocationID --value netproxy)"
+        return self.run(f"journalctl _SYSTEMD_INVOCATION_ID={number} --output=cat --quiet")
 
-    def begin_reboot(self) -> None:
-        """The machine goes down, and comes back after a while."""
+    def complaints(self) -> list[dict[str, object]]:
+        """Warnings and errors among the events."""
+        return [each for each in self.events() if each["level"] not in ("debug", "info")]
+
+    def reboot(self) -> None:
+        """Start anew, and return when everything that is to start has done so."""
+        former = self._boot_id()
         self._ask("systemctl --no-block reboot")
         subprocess.run([*_SSH, "-O", "exit", self.name], capture_output=True)
+        deadline = time.monotonic() + patience(30)
+        while self._boot_id() in ("", former):
+            assert time.monotonic() < deadline, f"{self.name} does not come back"
+            time.sleep(1)
+        # "degraded" when a unit failed, which is for tests to judge.
+        self._ask("systemctl is-system-running --wait")
+
+    def _boot_id(self) -> str:
+        """Another one each time the machine starts; empty while it does not answer."""
+        return self._ask("cat /proc/sys/kernel/random/boot_id").stdout.strip()
 
     def _ask(self, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -2,7 +2,7 @@
 
     python3 pods.py NODE NODES
 
-Two pods on a bridge, each in a network namespace of its own, and routes to those of the other nodes.
+Two pods on a bridge, each in a network namespace of its own, and routes to those of other nodes.
 A pod says its name and who asks, over TCP and UDP on port 8080. What another process made of it
 before is used or replaced; when this one ends, pods no longer answer.
 """
@@ -53,9 +53,10 @@ def make_pod(name: str, node: int, host: int) -> None:
     if os.path.exists(f"/run/netns/{name}"):
         ip("netns", "delete", name)
     ip("netns", "add", name)
-    # No name is taken: a cable ends with its namespace, but not at once.
-    ip("link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"{name}-{os.getpid()}")
-    ip("link", "set", f"{name}-{os.getpid()}", "master", "cni0", "up")
+    # A cable that went with its namespace may have its name for a while still.
+    end = f"{name}-{os.getpid()}"
+    ip("link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", name)
+    ip("link", "set", end, "master", "cni0", "up")
     ip("-n", name, "link", "set", "lo", "up")
     ip("-n", name, "link", "set", "eth0", "up")
     for address, length, gateway in zip(
@@ -99,10 +100,11 @@ def words(name: str, peer: tuple[str, int]) -> bytes:
 def main(node: int, nodes: int) -> None:
     """Make the pods, say that they are there, and answer for them."""
     lay_bridge(node, nodes)
-    selector = selectors.DefaultSelector()
-    for host, letter in enumerate(LETTERS, 2):
-        name = f"node{node}-{letter}"
+    names = [f"node{node}-{letter}" for letter in LETTERS]
+    for host, name in enumerate(names, 2):
         make_pod(name, node, host)
+    selector = selectors.DefaultSelector()
+    for name in names:
         enter(name)
         for one in listen():
             selector.register(one, selectors.EVENT_READ, name)
