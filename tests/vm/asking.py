@@ -46,7 +46,7 @@ def ask_often(address: str, port: int, *, protocol: str = "TCP", times: int = 16
 def ask_from_pod(node: Node, pod: str, address: str, port: int, times: int = 16) -> set[Answer]:
     """Ask from a pod's namespace, with what every shell has."""
     script = f"exec 3<>/dev/tcp/{address}/{port}; cat <&3"
-    loop = f"for i in $(seq {times}); do timeout {patience(5):g} bash -c '{script}'; done"
+    loop = f"for i in $(seq {times}); do timeout {patience(2):g} bash -c '{script}'; done"
     said = node.run(f"ip netns exec {pod} bash -c {shlex.quote(loop)}")
     return {read_answer(line) for line in said.splitlines()}
 

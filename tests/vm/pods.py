@@ -35,8 +35,20 @@ def addresses_of(node: int, host: int) -> tuple[str, str]:
     return f"10.244.{node}.{host}", f"fd00:244:{node}::{host}"
 
 
+def pass_bridges_through_rules() -> None:
+    """Else replies from one pod to another on this bridge pass by the node's rules.
+
+    Every cluster whose pods are on bridges takes this module.
+    """
+    subprocess.run(["modprobe", "br_netfilter"], check=True)
+    for family in ("iptables", "ip6tables"):
+        with open(f"/proc/sys/net/bridge/bridge-nf-call-{family}", "w") as setting:
+            setting.write("1")
+
+
 def lay_bridge(node: int, nodes: int) -> None:
     """The node's end of all cables, and the ways to other nodes' pods."""
+    pass_bridges_through_rules()
     if not os.path.exists("/sys/class/net/cni0"):
         ip("link", "add", "cni0", "type", "bridge")
     ip("link", "set", "cni0", "up")
@@ -57,6 +69,8 @@ def make_pod(name: str, node: int, host: int) -> None:
     end = f"{name}-{os.getpid()}"
     ip("link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", name)
     ip("link", "set", end, "master", "cni0", "up")
+    # A pod may reach itself by way of a Service: back through the port that it came from.
+    ip("link", "set", end, "type", "bridge_slave", "hairpin", "on")
     ip("-n", name, "link", "set", "lo", "up")
     ip("-n", name, "link", "set", "eth0", "up")
     for address, length, gateway in zip(
