@@ -60,7 +60,12 @@ class QemuDriver:
     def test(self, machine: Machine) -> None:
         scale = f"NETPROXY_TIME_SCALE={self._work.way.time_scale}"
         self._run(
-            machine, "sudo", "env", scale, *self._script("test.sh", machine), *self._work.tests
+            machine,
+            "sudo",
+            "env",
+            scale,
+            *self._script("test.sh", machine),
+            *map(shlex.quote, self._work.tests),
         )
         target = RESULTS / machine.name
         target.mkdir(parents=True, exist_ok=True)

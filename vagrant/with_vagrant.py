@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Sequence
 
@@ -63,7 +64,7 @@ class VagrantDriver:
             "VAGRANT_NO_COLOR": "1",
             "VAGRANT_DEFAULT_PROVIDER": self._provider,
             "NETPROXY_VM_NODES": str(self._work.nodes),
-            "NETPROXY_VM_TESTS": " ".join(self._work.tests),
+            "NETPROXY_VM_TESTS": shlex.join(self._work.tests),
             "NETPROXY_VM_DRIVER": "qemu" if self._work.way.is_emulated else "kvm",
             "NETPROXY_TIME_SCALE": str(self._work.way.time_scale),
         }
