@@ -14,7 +14,16 @@ PODS_UNIT = "/etc/systemd/system/np-pods.service"
 RULES_BEFORE_PODS = "/run/rules-before-pods"
 MANIFESTS = "/etc/netproxy/services"
 NETPROXY = "/opt/netproxy/bin/netproxy"
-LIST_RULES = "nft list ruleset; iptables-legacy-save; ip6tables-legacy-save"
+LIST_RULES = "; ".join(
+    [
+        "nft list table ip netproxy 2>/dev/null",
+        "nft list table ip6 netproxy 2>/dev/null",
+        "iptables-legacy-save | grep KUBE-",
+        "ip6tables-legacy-save | grep KUBE-",
+        "true",
+    ]
+)
+"""Ours, whatever the mode; what other modes have left of empty tables is not compared."""
 
 MODES = {
     "nftables": (),

@@ -59,7 +59,7 @@ class Node(NamedTuple):
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Ask until it is so."""
-        deadline = time.monotonic() + patience(20)
+        deadline = time.monotonic() + patience(6)
         while not condition():
             assert time.monotonic() < deadline, f"{self.name}: {what}\n{self.log()}"
             time.sleep(0.2)

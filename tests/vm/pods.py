@@ -55,6 +55,8 @@ def lay_bridge(node: int, nodes: int) -> None:
     ipv4, ipv6 = addresses_of(node, 1)
     ip("address", "replace", f"{ipv4}/24", "dev", "cni0")
     ip("address", "replace", f"{ipv6}/64", "dev", "cni0", "nodad")
+    # A Service's address needs *some* way before rules may rewrite it; of IPv6 there is no default.
+    ip("route", "replace", "fd00:96::/112", "dev", "cni0")
     for other in set(range(1, nodes + 1)) - {node}:
         ip("route", "replace", f"10.244.{other}.0/24", "via", f"192.168.56.{10 + other}")
         ip("route", "replace", f"fd00:244:{other}::/64", "via", f"fd00:56::{10 + other}")

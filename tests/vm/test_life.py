@@ -23,9 +23,10 @@ MODULES = r"^(nft_|nf_tables|nf_nat|ip6?table|ip6?t_|xt_|x_tables|ip_tables|ip6_
 
 
 def serves(node: Node) -> bool:
-    """Whether a connection by way of this node finds a pod."""
+    """Whether connections of both families by way of this node find a pod."""
     try:
-        ask(node.address(Family.IPV4), PORT, within_s=1.0)
+        for family in Family:
+            ask(node.address(family), PORT, within_s=3.0)
     except OSError:
         return False
     return True
@@ -71,7 +72,8 @@ def unload_all() -> None:
             return
         NODE.run(f"modprobe --remove --quiet {' '.join(names)} || true")
         NODE.run(f"for one in {' '.join(names)}; do rmmod $one 2>/dev/null || true; done")
-    raise AssertionError(f"still loaded: {loaded()}")
+    users = NODE.run(r"lsmod | grep -E 'tables|iptable'; ps -e -o args | grep -E 'netproxy|tables'")
+    raise AssertionError(f"still loaded: {loaded()}\n{users}")
 
 
 def loaded() -> list[str]:

@@ -20,10 +20,17 @@ def rules(text: str) -> list[str]:
     return sorted(re.split(r"[\n,]\s*", text))
 
 
+def is_in_charge(node: Node) -> bool:
+    return any(event["event"] == "in charge" for event in node.events())
+
+
 @pytest.fixture(scope="module")
 def before(nodes: None) -> dict[Node, str]:
     """The rules of each node before it starts anew; when a test begins it has done so."""
     everywhere(lambda node: deploy(node, MODES[node.number]))
+    for node in NODES:
+        # From then on the rules of the mode before are gone.
+        node.wait_for(lambda node=node: is_in_charge(node), "in charge")  # type: ignore[misc]
     known = {node: node.run(LIST_RULES) for node in NODES}
     everywhere(Node.reboot)
     return known
