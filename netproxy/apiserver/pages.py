@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
@@ -59,24 +59,17 @@ def read_page(
     if version < timeline.floor:
         message = _EXPIRED if options.token else _too_old(version, timeline.floor)
         raise StatusError(410, "Expired", message)
-    if version < current and version < timeline.version:
-        states = timeline.as_of(version, namespace, after)
-    else:
-        states = timeline.select(namespace, after)
+    states = timeline.as_of(version, namespace, after)
     if matches is not None:
         states = filter(matches, states)
-    return _cut(states, version, options.limit, is_selected=matches is not None)
-
-
-def _cut(states: Iterator[Stored], version: int, limit: int, *, is_selected: bool) -> Page:
-    if not limit:
+    if not options.limit:
         return Page(list(states), version)
-    shown = list(islice(states, limit))
-    following = next(states, None)
-    if following is None:
+    shown = list(islice(states, options.limit))
+    if next(states, None) is None:
         return Page(shown, version)
-    remaining = None if is_selected else 1 + sum(1 for _ in states)
-    return Page(shown, version, _token(version, shown[-1].key), remaining)
+    last = shown[-1].key
+    remaining = timeline.count_as_of(version, namespace, last) if matches is None else None
+    return Page(shown, version, _token(version, last), remaining)
 
 
 def _where(current: int, options: ListOptions) -> tuple[int, Key | None]:

@@ -11,7 +11,7 @@ import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from heapq import merge
 
 from netproxy.api.objects import Key
 from netproxy.apiserver.storage.stored import Event, Stored
@@ -89,6 +89,15 @@ class Timeline:
 
     def select(self, namespace: str = "", after: Key | None = None) -> Iterator[Stored]:
         """All objects, or those of a namespace, in the order of their keys; behind ``after``."""
+        keys, states = self._keys, self._states
+        return (states[keys[each]] for each in self._span(namespace, after))
+
+    def count(self, namespace: str = "", after: Key | None = None) -> int:
+        """How many objects there are."""
+        return len(self._span(namespace, after))
+
+    def _span(self, namespace: str, after: Key | None) -> range:
+        """Where they are among the keys."""
         keys = self._keys
         start, end = 0, len(keys)
         if namespace:
@@ -96,37 +105,35 @@ class Timeline:
             end = bisect_left(keys, Key(namespace + "\0", ""))
         if after is not None:
             start = max(start, bisect_right(keys, after))
-        states = self._states
-        return (states[each] for each in islice(keys, start, end))
-
-    def count(self, namespace: str = "") -> int:
-        """How many objects there are."""
-        if not namespace:
-            return len(self._keys)
-        end = bisect_left(self._keys, Key(namespace + "\0", ""))
-        return end - bisect_left(self._keys, Key(namespace, ""))
+        return range(start, end)
 
     def as_of(
         self, version: int, namespace: str = "", after: Key | None = None
     ) -> Iterator[Stored]:
-        """The objects as they were at an earlier version that is remembered.
+        """The objects as they were at an earlier version that is remembered, in order."""
+        undone = self._undone(version, namespace, after)
+        states = self.select(namespace, after)
+        if not undone:
+            return states
+        unchanged = (each for each in states if each.key not in undone)
+        others = sorted(filter(None, undone.values()), key=_key)
+        return merge(unchanged, others, key=_key)
 
-        What happened since is undone: of each object the first event's state before it counts.
-        """
+    def count_as_of(self, version: int, namespace: str = "", after: Key | None = None) -> int:
+        """How many ``as_of`` has, without looking at each."""
+        undone = self._undone(version, namespace, after)
+        were_there = sum(each is not None for each in undone.values())
+        are_there = sum(each in self._states for each in undone)
+        return self.count(namespace, after) + were_there - are_there
+
+    def _undone(self, version: int, namespace: str, after: Key | None) -> dict[Key, Stored | None]:
+        """What changed after a version, as it was: of each object its first event counts."""
         undone: dict[Key, Stored | None] = {}
         for event in self.since(version):
-            undone.setdefault(event.key, event.before)
-        if not undone:
-            return self.select(namespace, after)
-        states = [each for each in self.select(namespace, after) if each.key not in undone]
-        states += [
-            each
-            for each in undone.values()
-            if each is not None
-            and (not namespace or each.key.namespace == namespace)
-            and (after is None or each.key > after)
-        ]
-        return iter(sorted(states, key=lambda each: each.key))
+            key = event.key
+            if (not namespace or key.namespace == namespace) and (after is None or key > after):
+                undone.setdefault(key, event.before)
+        return undone
 
     def since(self, version: int) -> Sequence[Event]:
         """What happened after that version, oldest first."""
@@ -158,3 +165,7 @@ class Timeline:
             pass
         finally:
             self._waiting.discard(future)
+
+
+def _key(state: Stored) -> Key:
+    return state.key
