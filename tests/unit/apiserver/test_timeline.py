@@ -70,6 +70,26 @@ def test_only_so_much_is_remembered() -> None:
     assert timeline.count() == 10
 
 
+def test_what_there_was_is_counted_as_it_is_listed() -> None:
+    timeline = Timeline()
+    for version, (namespace, name) in enumerate(
+        [("a", "x"), ("a", "y"), ("b", "x"), ("a", "z"), ("b", "z")], 1
+    ):
+        timeline.add(_came(name, version, namespace))
+    was = timeline.get(Key("a", "x"))
+    assert was is not None
+    timeline.add(_went(was, 6))
+    changed = _state("z", 7, "b")
+    timeline.add(Event("services", 7, timeline.get(changed.key), changed, changed))
+    timeline.add(_came("x", 8, "a"))
+    for version in range(9):
+        for namespace in ("", "a", "b", "c"):
+            for after in (None, Key("a", "x"), Key("a", "zz"), Key("b", "z")):
+                listed = [each.key for each in timeline.as_of(version, namespace, after)]
+                assert timeline.count_as_of(version, namespace, after) == len(listed)
+                assert listed == sorted(listed)
+
+
 def test_of_long_objects_fewer_events_are_remembered() -> None:
     timeline = Timeline(remembered_bytes=10_000)
     for version in range(1, 11):
