@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from netproxy.api.client import ObjectClient, Selection
 from netproxy.api.objects import Object
-from netproxy.api.resources import BY_KIND, ENDPOINT_SLICES, NODES, PODS, Resource
+from netproxy.api.resources import BY_KIND, CORE_EVENTS, ENDPOINT_SLICES, NODES, PODS, Resource
 from netproxy.errors import SourceError
 from netproxy.lab import names, process, topology
 from netproxy.lab.cluster import Lab, Report
@@ -246,7 +246,21 @@ def wait_for_pods(lab: Lab, wanted: Sequence[str]) -> list[Object]:
         found = [each for each in pods if each["metadata"]["name"] in wanted and is_ready(each)]
         return found if len(found) == len(wanted) else None
 
-    return wait_for(lab, question, f"not all of these Pods are ready: {', '.join(wanted)}")
+    try:
+        return wait_for(lab, question, f"not all of these Pods are ready: {', '.join(wanted)}")
+    except ProcessError as error:
+        raise ProcessError(str(error), hint="; ".join(_troubles(lab)) or error.hint) from error
+
+
+def _troubles(lab: Lab) -> list[str]:
+    """Warnings about Pods, for who wonders why they do not come."""
+
+    async def question(client: ObjectClient) -> list[Object]:
+        return (await client.list(CORE_EVENTS, Selection("default", fields="type=Warning"))).items
+
+    return [
+        f"{each['involvedObject']['name']}: {each['message']}" for each in ask(lab, question)[-3:]
+    ]
 
 
 def wait_for_endpoints(lab: Lab, service: str, count: int) -> None:
