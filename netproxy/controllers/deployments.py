@@ -132,7 +132,7 @@ def _create(deployment: Object, old: Sequence[Object]) -> Action:
     is_recreated = (spec.get("strategy") or {}).get("type") == "Recreate"
     there = sum(_size(each) for each in old)
     if is_recreated:
-        size = 0 if any(_has(each, "replicas") for each in old) else wanted
+        size = 0 if any(_has_pods(each) for each in old) else wanted
     else:
         size = min(wanted, max(0, wanted + surge - there))
     new_spec: Object = {
@@ -239,10 +239,15 @@ def _roll(deployment: Object, current: Object, old: Sequence[Object]) -> list[Ac
     return found
 
 
+def _has_pods(replica_set: Object) -> bool:
+    """Also such that are just going: their processes may still run."""
+    return bool(_has(replica_set, "replicas") or _has(replica_set, "terminatingReplicas"))
+
+
 def _recreate(deployment: Object, current: Object, old: Sequence[Object]) -> list[Action]:
     """All old Pods go before the first new one comes."""
     found = [_scaled(each, 0) for each in old if _size(each)]
-    if found or any(_has(each, "replicas") for each in old):
+    if found or any(_has_pods(each) for each in old):
         return found
     wanted = _wanted(deployment)
     return [_scaled(current, wanted)] if _size(current) != wanted else []

@@ -51,7 +51,7 @@ class ReplicaSetController:
                 Delete(PODS, key_of(each), each["metadata"]["uid"])
                 for each in sorted(active, key=_keep_last)[:-missing][:MOST_AT_ONCE]
             ]
-        status = _status(replica_set, active, now)
+        status = _status(replica_set, pods, now)
         if status != (replica_set.get("status") or {}):
             actions.append(Update(REPLICA_SETS, {**replica_set, "status": status}, "status"))
         again = _until_available(replica_set, active, now)
@@ -106,9 +106,10 @@ def _ready_for(pod: Object, now: datetime) -> float:
     return (now - since).total_seconds()
 
 
-def _status(replica_set: Object, active: list[Object], now: datetime) -> Object:
+def _status(replica_set: Object, pods: list[Object], now: datetime) -> Object:
     spec = replica_set["spec"]
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    active = [each for each in pods if pod_facts.is_active(each)]
     min_ready = spec.get("minReadySeconds", 0)
     status: Object = dict(replica_set.get("status") or {})
     counts = {
@@ -117,6 +118,9 @@ def _status(replica_set: Object, active: list[Object], now: datetime) -> Object:
         ),
         "readyReplicas": sum(1 for each in active if pod_facts.is_ready(each)),
         "availableReplicas": sum(1 for each in active if is_available(each, min_ready, now)),
+        "terminatingReplicas": sum(
+            1 for each in pods if is_leaving(each) and not pod_facts.is_over(each)
+        ),
     }
     for name, count in counts.items():
         if count:
