@@ -73,6 +73,7 @@ def test_many_endpoints_are_in_several_slices_and_one_change_writes_one(tmp_path
 def test_pods_of_a_silent_node_leave_and_come_back(tmp_path: Path) -> None:
     async def story(living: Living) -> None:
         await living.node("n1")
+        beating = asyncio.create_task(_beat(living))
         await living.service("web")
         await living.mark(await living.pod("one", "web"))
 
@@ -80,6 +81,7 @@ def test_pods_of_a_silent_node_leave_and_come_back(tmp_path: Path) -> None:
             return await living.endpoints("web") == {"10.244.0.2": True}
 
         await living.until(is_ready)
+        beating.cancel()
 
         async def is_lost() -> bool:
             node = await living.client.get(NODES, "n1")
@@ -112,7 +114,7 @@ def test_pods_of_a_silent_node_leave_and_come_back(tmp_path: Path) -> None:
         await living.until(is_clean)
         beating.cancel()
 
-    live(tmp_path, story, node_grace_s=0.6)
+    live(tmp_path, story, node_grace_s=1.5)
 
 
 async def _beat(living: Living) -> None:
