@@ -144,7 +144,8 @@ def prepare(node: Node) -> None:
         list_rules=LIST_RULES, rules=RULES_BEFORE_PODS, number=node.number, nodes=len(NODES)
     )
     node.write(PODS_UNIT, text)
-    node.run("systemctl daemon-reload && systemctl --quiet enable --now np-pods")
+    node.run("systemctl daemon-reload && systemctl --quiet enable np-pods")
+    node.run("systemctl restart np-pods")
 
 
 def deploy(node: Node, mode: str) -> None:
@@ -155,6 +156,18 @@ def deploy(node: Node, mode: str) -> None:
     node.run(f"{NETPROXY} deploy unit -- {shlex.join(flags)} >{UNIT}")
     node.run("systemctl daemon-reload && systemctl --quiet enable netproxy")
     node.run("systemctl restart netproxy")
+    # Until then the rules of the mode before are there as well.
+    node.wait_for(lambda: is_in_charge(node), "in charge")
+
+
+def is_in_charge(node: Node) -> bool:
+    """Whether the service has its rules in place, and others' are gone."""
+    return any(event["event"] == "in charge" for event in node.events())
+
+
+def withdraw(node: Node) -> None:
+    """No proxy and no rules: the unit may not look into iptables-legacy unless it uses it."""
+    node.run(f"systemctl stop netproxy || true; {NETPROXY} cleanup")
 
 
 def everywhere(step: Callable[[Node], object]) -> None:

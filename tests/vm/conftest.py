@@ -26,6 +26,7 @@ def nodes() -> None:
 @pytest.fixture(scope="module", params=list(cluster.MODES))
 def mode(request: pytest.FixtureRequest, nodes: None) -> str:
     """All nodes work in this mode, as services of systemd."""
+    cluster.everywhere(cluster.withdraw)
     cluster.everywhere(partial(cluster.deploy, mode=request.param))
     chosen: str = request.param
     return chosen

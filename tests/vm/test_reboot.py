@@ -8,7 +8,15 @@ import pytest
 
 from netproxy.model.ip import Family
 from tests.vm.asking import ask_from_pod, ask_often, pods_of
-from tests.vm.cluster import LIST_RULES, RULES_BEFORE_PODS, WEB, cluster_ip, deploy, everywhere
+from tests.vm.cluster import (
+    LIST_RULES,
+    RULES_BEFORE_PODS,
+    WEB,
+    cluster_ip,
+    deploy,
+    everywhere,
+    withdraw,
+)
 from tests.vm.machines import NODES, Node
 
 MODES = {1: "nftables", 2: "iptables-legacy"}
@@ -20,17 +28,11 @@ def rules(text: str) -> list[str]:
     return sorted(re.split(r"[\n,]\s*", text))
 
 
-def is_in_charge(node: Node) -> bool:
-    return any(event["event"] == "in charge" for event in node.events())
-
-
 @pytest.fixture(scope="module")
 def before(nodes: None) -> dict[Node, str]:
     """The rules of each node before it starts anew; when a test begins it has done so."""
+    everywhere(withdraw)
     everywhere(lambda node: deploy(node, MODES[node.number]))
-    for node in NODES:
-        # From then on the rules of the mode before are gone.
-        node.wait_for(lambda node=node: is_in_charge(node), "in charge")  # type: ignore[misc]
     known = {node: node.run(LIST_RULES) for node in NODES}
     everywhere(Node.reboot)
     return known
