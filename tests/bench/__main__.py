@@ -15,11 +15,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import rows, rows_cluster, rows_iptables, rows_names, rows_served, world
+from tests.bench import rows, rows_api, rows_cluster, rows_iptables, rows_names, rows_served, world
 from tests.bench.rows import ROOT, Result, Row
 
 ROWS = (
     *rows.ROWS, *rows_cluster.ROWS, *rows_iptables.ROWS, *rows_names.ROWS, *rows_served.ROWS,
+    *rows_api.ROWS,
 )  # fmt: skip
 _HEADINGS = ("row", "measured", "target", "met", "note")
 _MET = {True: "yes", False: "NO", None: ""}

@@ -226,6 +226,10 @@ def main() -> None:
         from tests.bench import names
 
         measurement = getattr(names, name)
+    elif name.startswith("api_"):
+        from tests.bench import api
+
+        measurement = getattr(api, name)
     elif name.startswith("born_"):
         from tests.bench import born
 
