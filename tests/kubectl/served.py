@@ -32,6 +32,7 @@ class Kubectl:
 
     config: Path
     namespace: str = "default"
+    program: str = KUBECTL
 
     def __call__(self, *arguments: str, said: object = None, **environment: str) -> str:
         """What it prints.
@@ -46,7 +47,7 @@ class Kubectl:
         """
         documents = said if isinstance(said, list) else [said]
         done = subprocess.run(
-            [KUBECTL, "--kubeconfig", str(self.config), "-n", self.namespace, *arguments],
+            [self.program, "--kubeconfig", str(self.config), "-n", self.namespace, *arguments],
             input="" if said is None else yaml.safe_dump_all(documents),
             env={
                 **os.environ,
