@@ -63,8 +63,8 @@ def pods_of(answers: Iterable[Answer]) -> set[str]:
 def is_answered(address: str, port: int) -> bool:
     """Whether anybody answers in time.
 
-    In iptables mode what is kept out is dropped only behind the routing decision, as with kube-proxy:
-    a node without a way there says that before.
+    In iptables mode what is kept out is dropped behind the routing decision only, as with
+    kube-proxy: a node without a way there says that before.
     """
     try:
         ask(address, port, within_s=SILENCE_S)
