@@ -119,12 +119,14 @@ def test_controllers_answer_to_typed_objects(api: Any, core: Any, space: str) ->
     """A Pod with an address is an endpoint in a slice and in Endpoints."""
     core.create_namespaced_service(space, service())
     core.create_namespaced_pod(space, pod("web-1", "web"))
-    known = core.read_namespaced_pod("web-1", space)
-    known.status.pod_ip = "10.244.0.9"
-    known.status.pod_ips = [client.V1PodIP(ip="10.244.0.9")]
-    known.status.conditions = [client.V1PodCondition(type="Ready", status="True")]
-    known.status.phase = "Running"
-    core.replace_namespaced_pod_status("web-1", space, known)
+    # A patch: the scheduler writes this status, too.
+    status = client.V1PodStatus(
+        phase="Running",
+        pod_ip="10.244.0.9",
+        pod_ips=[client.V1PodIP(ip="10.244.0.9")],
+        conditions=[client.V1PodCondition(type="Ready", status="True")],
+    )
+    core.patch_namespaced_pod_status("web-1", space, client.V1Pod(status=status))
     slices = client.DiscoveryV1Api(api)
     watcher = watch.Watch()
     for event in watcher.stream(
