@@ -38,6 +38,7 @@ from netproxy.log import EventLogger, configure
 from netproxy.metrics.proxy import ProxyMetrics
 from netproxy.metrics.registry import Figures, Looked
 from netproxy.model.ip import Family
+from netproxy.observer import Observer
 from netproxy.proxier import Proxier
 from netproxy.reporter import Reporter
 from netproxy.service_manager import ServiceManager
@@ -68,6 +69,7 @@ class NodeProxy:
         tell: For a dry run: gets what would be done.
         flags: Those that were given, for who asks with which it was started.
         figures: What else in this process counts, told along with what the proxy counts.
+        observers: Who else is told what the proxy does.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class NodeProxy:
         tell: Tell | None = None,
         flags: Mapping[str, object] | None = None,
         figures: Sequence[Figures] = (),
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._configuration = configuration
         self._settings = settings
@@ -89,6 +92,7 @@ class NodeProxy:
         self._metrics = ProxyMetrics()
         for each in figures:
             self._metrics.join(each)
+        self._observers = (self._metrics, self._manager, *observers)
         self._health = HealthState()
         self._serving: Serving | None = None
         self._counts: ConnectionCounts | None = None
@@ -121,7 +125,7 @@ class NodeProxy:
                 self._open_engine(supported),
                 answers_health_checks=True,
                 health=self._health,
-                observers=[self._metrics, self._manager],
+                observers=self._observers,
                 report=reporter.port_trouble if reporter else lambda _: None,
             )
             self._counts = ConnectionCounts(daemon.read_counts)

@@ -33,7 +33,10 @@ log = EventLogger(__name__)
 
 @asynccontextmanager
 async def node_agent(
-    client: ObjectClient, settings: MembershipSettings, pods: PodSettings | None
+    client: ObjectClient,
+    settings: MembershipSettings,
+    pods: PodSettings | None,
+    rules: asyncio.Event,
 ) -> AsyncIterator[None]:
     """Be a node until left. Routes and Pods stay as they are.
 
@@ -41,17 +44,21 @@ async def node_agent(
         client: Speaks to the API.
         settings: Which node this is.
         pods: How it runs Pods; None: it runs none.
+        rules: Set when the kernel has the rules of all Services. No Pod begins before: the first
+            thing it does may be to ask the cluster's DNS.
 
     Raises:
         UnsupportedError: this host or this user cannot do it.
     """
     dice = random.Random().random  # noqa: S311 - spreads load, hides nothing
-    membership = Membership(client, settings, read_facts(), lambda: datetime.now(UTC), dice)
+    membership = Membership(
+        client, settings, read_facts(), lambda: datetime.now(UTC), dice, rules=rules
+    )
     parts: dict[str, Part] = {"membership": membership.run}
     if pods is not None:
         forward_packets()
         parts["routes"] = lambda: run_routes(client, settings.name)
-        parts["pods"] = lambda: _run_pods(client, pods)
+        parts["pods"] = lambda: _run_pods(client, pods, rules)
     tasks = [asyncio.create_task(_keep_running(name, part, dice)) for name, part in parts.items()]
     try:
         yield
@@ -62,12 +69,15 @@ async def node_agent(
 
 
 @asynccontextmanager
-async def open_node_agent(api: ApiSettings, pods: PodSettings) -> AsyncIterator[None]:
+async def open_node_agent(
+    api: ApiSettings, pods: PodSettings, rules: asyncio.Event
+) -> AsyncIterator[None]:
     """Be a node of an API server until left; see ``node_agent``.
 
     Args:
         api: How to reach it.
         pods: How Pods are run.
+        rules: See ``node_agent``.
     """
     from netproxy.apiclient.objects import HttpObjects
     from netproxy.kubernetes.connect import open_client
@@ -77,18 +87,18 @@ async def open_node_agent(api: ApiSettings, pods: PodSettings) -> AsyncIterator[
     client = open_client(ClientSettings(*api)._replace(qps=-1.0))
     member = MembershipSettings(pods.node_name, pods.host_addresses)
     try:
-        async with node_agent(HttpObjects(client, "netproxy-agent"), member, pods):
+        async with node_agent(HttpObjects(client, "netproxy-agent"), member, pods, rules):
             yield
     finally:
         await client.close()
 
 
-async def _run_pods(client: ObjectClient, settings: PodSettings) -> None:
+async def _run_pods(client: ObjectClient, settings: PodSettings, rules: asyncio.Event) -> None:
     from netproxy.pods.agent import run_pods
 
     if not settings.dns_addresses:
         settings = settings._replace(dns_addresses=await _find_dns(client))
-    await run_pods(client, settings)
+    await run_pods(client, settings, rules)
 
 
 async def _find_dns(client: ObjectClient) -> tuple[IPAddress, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from netproxy.core.config import ProxyMode
@@ -53,3 +54,18 @@ class Observer:
 
     def sync_crashed(self) -> None:
         """It met a bug of ours. Comes after ``sync_failed``."""
+
+
+class FirstSync(Observer):
+    """For who needs the rules of Services and has to wait for them.
+
+    Attributes:
+        done: Set once the kernel has had the rules of all Services.
+    """
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+
+    def synced(self, report: SyncReport, *, is_repair: bool) -> None:  # noqa: ARG002 - an Observer
+        """See ``Observer``."""
+        self.done.set()

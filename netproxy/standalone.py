@@ -28,6 +28,7 @@ from netproxy.membership.settings import MembershipSettings
 from netproxy.metrics.dns import dns_figures
 from netproxy.model.ip import IPAddress
 from netproxy.node_agent import DNS_NAME, DNS_NAMESPACE, node_agent
+from netproxy.observer import FirstSync
 from netproxy.pods.settings import PodSettings
 
 
@@ -139,11 +140,12 @@ async def run_standalone(settings: StandaloneSettings) -> None:
         name = settings.proxy.proxy.node_name
         pods = settings.pods
         member = MembershipSettings(name, settings.node_ips, runs_pods=pods is not None)
+        first = FirstSync()
+        node = NodeProxy(settings.configuration, settings.proxy, figures=figures, observers=[first])
         async with (
             _beside(instance, work),
-            node_agent(instance.client("netproxy-agent"), member, pods),
+            node_agent(instance.client("netproxy-agent"), member, pods, first.done),
         ):
-            node = NodeProxy(settings.configuration, settings.proxy, figures=figures)
             await node.run(_nothing_changes())
 
 

@@ -14,6 +14,7 @@ from netproxy.cli.server_options import join_flags
 from netproxy.errors import ConfigError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
@@ -42,6 +43,7 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
 
     from netproxy import assembly, log
     from netproxy.cli.loading import Loader
+    from netproxy.observer import FirstSync
 
     ctx = click.get_current_context()
     given = _flags_given(ctx)
@@ -66,15 +68,17 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
     def tell(proxier: Proxier, change: Preview) -> None:
         _print_change(proxier, change, is_json=output_format == "json", color=color)
 
+    first = FirstSync()
     node = assembly.NodeProxy(
         loaded.configuration,
         settings,
         paths=flags["filename"],
         tell=tell if dry_run else None,
         flags={given[name]: ctx.params[name] for name in sorted(given)},
+        observers=[first],
     )
 
-    agent = _agent(flags, settings, is_dry=dry_run)
+    agent = _agent(flags, settings, first.done, is_dry=dry_run)
 
     async def main() -> None:
         changes = (
@@ -89,9 +93,15 @@ def run(*, dry_run: bool, output_format: str, color: str, **flags: Any) -> int |
 
 
 def _agent(
-    flags: dict[str, Any], settings: Settings, *, is_dry: bool
+    flags: dict[str, Any], settings: Settings, rules: asyncio.Event, *, is_dry: bool
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
     """What makes this host a node besides its proxy; with --run-pods only.
+
+    Args:
+        flags: As they were given.
+        settings: The proxy's.
+        rules: Set when the kernel has the rules of all Services.
+        is_dry: Nothing is to be done.
 
     Raises:
         ConfigError: a flag makes no sense.
@@ -111,7 +121,7 @@ def _agent(
 
     addresses = settings.proxy.node_ips or host_addresses()
     pods = pod_settings(flags, settings.proxy.node_name, addresses)
-    return lambda: open_node_agent(settings.api, pods)
+    return lambda: open_node_agent(settings.api, pods, rules)
 
 
 def _flags_given(ctx: click.Context) -> dict[str, str]:

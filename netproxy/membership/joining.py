@@ -10,6 +10,7 @@ Source: the kubelet's node leases (KEP-589) and their times.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -19,7 +20,7 @@ from netproxy.api.resources import LEASES, NODES
 from netproxy.api.status import StatusError
 from netproxy.errors import SourceError
 from netproxy.log import EventLogger
-from netproxy.membership.node import HostFacts, node_object, with_labels, with_status
+from netproxy.membership.node import HostFacts, node_object, was_ready, with_labels, with_status
 from netproxy.membership.settings import MembershipSettings
 
 RENEW_S = 10.0
@@ -27,6 +28,7 @@ LEASE_S = 40
 """After so many seconds without a renewal the node counts as gone."""
 _NAMESPACE = "kube-node-lease"
 _RETRY_S = 1.0
+_NO_RULES = "The rules of Services are not in the kernel yet."
 _TRIES = 5
 log = EventLogger(__name__)
 
@@ -40,6 +42,8 @@ class Membership:
         facts: Of the host.
         clock: The time, with its zone.
         jitter: A number from 0 to 1, so that not everybody comes back at once.
+        rules: Set when this node can reach Services; it is not ready before. One that comes back
+            keeps what it was, for the rules outlive the process.
     """
 
     def __init__(
@@ -49,12 +53,15 @@ class Membership:
         facts: HostFacts,
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = lambda: 0.0,
+        *,
+        rules: asyncio.Event,
     ) -> None:
         self._client = client
         self._settings = settings
         self._facts = facts
         self._clock = clock
         self._jitter = jitter
+        self._rules = rules
         self._lease: Object | None = None
         self._registered = asyncio.Event()
 
@@ -66,6 +73,7 @@ class Membership:
         """Register, and give signs of life until cancelled."""
         trouble = ""
         while True:
+            had_rules = self._rules.is_set()
             try:
                 node = await self.register()
                 self._registered.set()
@@ -79,7 +87,10 @@ class Membership:
             if trouble:
                 log.info("this node's signs of life are heard again")
                 trouble = ""
-            await asyncio.sleep(RENEW_S)
+            # Until the next sign of life is due, or there is news to tell.
+            news = asyncio.sleep(RENEW_S) if had_rules else self._rules.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news, RENEW_S)
 
     async def register(self) -> Object:
         """Bring the Node up to date; creates it where there is none. Writes only differences.
@@ -95,12 +106,14 @@ class Membership:
                 labelled = with_labels(node, self._facts)
                 if labelled is not node:
                     node = await self._client.update(NODES, labelled)
+                is_ready = self._rules.is_set() or was_ready(node, self._facts)
                 told = with_status(
                     node,
                     self._facts,
                     settings.addresses,
                     self._clock(),
                     runs_pods=settings.runs_pods,
+                    trouble="" if is_ready else _NO_RULES,
                 )
                 if told is not node:
                     node = await self._client.update(NODES, told, "status")

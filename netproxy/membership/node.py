@@ -49,6 +49,14 @@ def node_object(name: str, facts: HostFacts) -> Object:
     }
 
 
+def was_ready(node: Object, facts: HostFacts) -> bool:
+    """Whether it was ready when an agent of this boot last wrote."""
+    status = node.get("status") or {}
+    conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
+    boot = (status.get("nodeInfo") or {}).get("bootID")
+    return boot == facts.boot_id and conditions.get("Ready") == "True"
+
+
 def with_labels(node: Object, facts: HostFacts) -> Object:
     """The node, with the labels that every node has; unchanged if it has them."""
     metadata = node["metadata"]

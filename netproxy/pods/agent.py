@@ -40,10 +40,13 @@ class PodAgent:
     Args:
         client: Speaks to the API.
         settings: See there.
+        rules: Set when this node can reach Services. Until then no Pod begins; those that run
+            are looked after, for a new agent finds the rules of the old one.
     """
 
-    def __init__(self, client: ObjectClient, settings: PodSettings) -> None:
+    def __init__(self, client: ObjectClient, settings: PodSettings, rules: asyncio.Event) -> None:
         self._settings = settings
+        self._rules = rules
         self._client = client
         dice = random.Random().random  # noqa: S311 - spreads load, hides nothing
         bound = Selection(fields=f"spec.nodeName={settings.node_name}")
@@ -84,6 +87,7 @@ class PodAgent:
                 sandboxes,
                 in_thread,
                 self._prefixes,
+                self._rules,
             )
             known = self._known(sandboxes)
             try:
@@ -94,6 +98,7 @@ class PodAgent:
                     group.create_task(self._pods.run())
                     group.create_task(self._nodes.run())
                     group.create_task(self._take_away(known))
+                    group.create_task(self._begin_those_that_wait())
             finally:
                 for each in self._tasks.values():
                     each.cancel()
@@ -156,6 +161,11 @@ class PodAgent:
             for each in self._workers.values():
                 each.retry_sandbox()
 
+    async def _begin_those_that_wait(self) -> None:
+        await self._rules.wait()
+        for each in self._workers.values():
+            each.retry_sandbox()
+
     def _begin(self, uid: str, pod: Object, *, is_gone: bool) -> None:
         assert self._tools is not None
         worker = PodWorker(pod, self._directory / uid, self._tools, is_gone=is_gone)
@@ -188,6 +198,6 @@ def _read_pod(directory: Path) -> Object | None:
     return found
 
 
-async def run_pods(client: ObjectClient, settings: PodSettings) -> None:
+async def run_pods(client: ObjectClient, settings: PodSettings, rules: asyncio.Event) -> None:
     """Run the Pods of a node until cancelled; see ``PodAgent``."""
-    await PodAgent(client, settings).run()
+    await PodAgent(client, settings, rules).run()

@@ -70,6 +70,8 @@ class Tools(NamedTuple):
     """Runs what touches sandboxes in their thread."""
     prefixes: Callable[[], tuple[Prefix, ...]]
     """The node's for Pods; empty: it has none yet."""
+    rules: asyncio.Event
+    """Set when this node can reach Services."""
 
 
 class PodWorker:
@@ -176,6 +178,7 @@ class PodWorker:
         exists = record is not None and sandbox.exists(record)
         return Seen(
             sandbox=record.sandbox if record is not None and exists else None,
+            may_begin=self._tools.rules.is_set(),
             sandbox_trouble=self._sandbox_trouble,
             next_sandbox=0 if record is None else record.number + 1,
             containers={each.name: self._look_at(each) for each in containers_of(self.pod)},

@@ -42,10 +42,12 @@ class AgentNode:
             (parse_address("10.96.0.10"),),
             namespace_prefix=prefix,
         )
+        self.rules = asyncio.Event()
+        self.rules.set()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        self._task = asyncio.create_task(PodAgent(self.client, self.settings).run())
+        self._task = asyncio.create_task(PodAgent(self.client, self.settings, self.rules).run())
 
     async def end(self) -> None:
         """As it ends when its process does: what runs goes on."""

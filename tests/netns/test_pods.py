@@ -55,6 +55,27 @@ def test_pods_have_addresses_and_reach_each_other(netns: NetworkNamespace, tmp_p
     play(netns, tmp_path, story)
 
 
+def test_pods_wait_for_the_rules_of_services(netns: NetworkNamespace, tmp_path: Path) -> None:
+    async def story(node: AgentNode) -> None:
+        await node.create("old", *FOREVER)
+        await node.ready("old")
+        await node.end()
+        node.rules.clear()
+        node.begin()
+        await node.create("new", *FOREVER)
+        await node.create("short", *FOREVER)
+        await node.delete("short")
+        await node.gone("short")
+        # What ran goes on, and is looked after; nothing new has begun meanwhile.
+        await node.delete("old")
+        await node.gone("old")
+        assert node.prefix + "new" not in namespace.list_names()
+        node.rules.set()
+        await node.ready("new")
+
+    play(netns, tmp_path, story)
+
+
 def test_an_unready_pod_becomes_ready_and_unready_again(
     netns: NetworkNamespace, tmp_path: Path
 ) -> None:

@@ -115,6 +115,8 @@ class Seen(NamedTuple):
     """All that this node knows of a Pod besides what the API has."""
 
     sandbox: Sandbox | None = None
+    may_begin: bool = True
+    """Whether a new sandbox would reach Services; who makes that so tells us."""
     sandbox_trouble: Trouble | None = None
     next_sandbox: int = 0
     """The number that the next one gets."""

@@ -199,7 +199,7 @@ class _Planner:
         return found
 
     def _make_sandbox(self) -> None:
-        if is_done(self._pod, self._seen):
+        if is_done(self._pod, self._seen) or not self._seen.may_begin:
             return
         trouble = self._seen.sandbox_trouble
         if trouble is not None and self._now < trouble.at + RETRY_S:

@@ -35,8 +35,17 @@ class Clock:
         return self.now
 
 
-def member(client: Any, settings: MembershipSettings = SETTINGS) -> Membership:
-    return Membership(client, settings, FACTS, Clock())
+def member(
+    client: Any,
+    settings: MembershipSettings = SETTINGS,
+    facts: HostFacts = FACTS,
+    *,
+    has_rules: bool = True,
+) -> Membership:
+    rules = asyncio.Event()
+    if has_rules:
+        rules.set()
+    return Membership(client, settings, facts, Clock(), rules=rules)
 
 
 def version(obj: Object) -> str:
@@ -137,6 +146,45 @@ def test_a_node_that_was_deleted_comes_back(
         running.cancel()
 
     play(tmp_path, story)
+
+
+def ready(node: Object) -> str:
+    (status,) = (each["status"] for each in node["status"]["conditions"] if each["type"] == "Ready")
+    return str(status)
+
+
+def test_a_node_is_ready_once_it_has_the_rules_and_remains_so(tmp_path: Path) -> None:
+    async def story(served: Served) -> None:
+        client = served.client()
+        assert ready(await member(client, has_rules=False).register()) == "False"
+        assert ready(await member(client).register()) == "True"
+        # A new process finds the rules of the old one; after a reboot there are none.
+        assert ready(await member(client, has_rules=False).register()) == "True"
+        booted = FACTS._replace(boot_id="b-2")
+        assert ready(await member(client, facts=booted, has_rules=False).register()) == "False"
+
+    play(tmp_path, story)
+
+
+def test_the_api_hears_of_the_rules_at_once(tmp_path: Path) -> None:
+    async def story(served: Served) -> None:
+        client = served.client()
+        rules = asyncio.Event()
+        joined = Membership(client, SETTINGS, FACTS, Clock(), rules=rules)
+        running = asyncio.create_task(joined.run())
+        await joined.registered()
+        assert ready(await client.get(NODES, "n1")) == "False"
+        rules.set()
+        while ready(await client.get(NODES, "n1")) == "False":
+            await asyncio.sleep(0.01)
+        running.cancel()
+
+    async def main() -> None:
+        # Less than the time between two signs of life.
+        async with serve_objects(tmp_path) as served, asyncio.timeout(joining.RENEW_S / 2):
+            await story(served)
+
+    asyncio.run(main())
 
 
 class Deaf:

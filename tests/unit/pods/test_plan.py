@@ -50,6 +50,15 @@ def test_a_network_comes_first_then_containers() -> None:
     assert plan(of, seen(a=running(), b=running())) == []
 
 
+def test_nothing_begins_before_services_can_be_reached() -> None:
+    assert plan(pod(), seen(sandbox=None)._replace(may_begin=False)) == []
+    assert plan(pod(), seen(c=running())._replace(may_begin=False)) == []
+    # Who has a network already has reached them.
+    assert plan(pod(), seen(c=ended(1))._replace(may_begin=False)) == ["start c 1"]
+    leaving = seen(sandbox=None, leaving=True)._replace(may_begin=False)
+    assert plan(pod(), leaving) == ["finish"]
+
+
 def test_init_containers_go_one_after_the_other() -> None:
     of = pod(container("c"), initContainers=[container("one"), container("two")])
     assert plan(of, seen()) == ["start one 0"]
