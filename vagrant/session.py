@@ -25,6 +25,7 @@ from vagrant.processes import mortal
 
 _PATIENCE_S = 60.0
 _PID = RUN / "session.pid"
+_SCRIPT = VAGRANT / "session.sh"
 
 
 class SessionError(Exception):
@@ -38,8 +39,9 @@ class Session:
         pid: The first process inside; None when there are no namespaces.
     """
 
-    def __init__(self, pid: int | None) -> None:
+    def __init__(self, pid: int | None, holder: subprocess.Popen[bytes] | None = None) -> None:
         self.pid = pid
+        self._holder = holder
 
     def wrap(self, command: Sequence[str]) -> list[str]:
         """The command that runs this one inside."""
@@ -67,6 +69,8 @@ class Session:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             _wait_until(lambda: not _is_session(self.pid))
+        if self._holder is not None:
+            self._holder.wait(_PATIENCE_S)
         shutil.rmtree(RUN, ignore_errors=True)
 
 
@@ -86,7 +90,7 @@ def open_session(*, with_libvirt: bool, stays: bool) -> Session:
         options += ["--user", "--map-root-user"]
         if subprocess.run(["unshare", *options, "true"], capture_output=True).returncode != 0:
             return Session(None)
-    script = [str(VAGRANT / "session.sh"), str(RUN), *(["libvirt"] if with_libvirt else [])]
+    script = [str(_SCRIPT), str(RUN), *(["libvirt"] if with_libvirt else [])]
     command = ["unshare", *options, "--mount-proc", *script]
     with (RUN / "session.log").open("wb") as log:
         holder = subprocess.Popen(
@@ -97,13 +101,15 @@ def open_session(*, with_libvirt: bool, stays: bool) -> Session:
             start_new_session=True,
         )
     assert holder.stdout is not None
-    if holder.stdout.readline() != b"ready\n":
+    with holder.stdout as stdout:
+        is_ready = stdout.readline() == b"ready\n"
+    if not is_ready:
         holder.kill()
         holder.wait()
         raise SessionError((RUN / "session.log").read_text().strip() or "no session")
     children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
     _PID.write_text(children[0])
-    return Session(int(children[0]))
+    return Session(int(children[0]), holder)
 
 
 def find_session() -> Session | None:
@@ -121,7 +127,7 @@ def _is_session(pid: int | None) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return words[:2] == [b"sleep", b"infinity"]
+    return words[1:3] == [os.fsencode(_SCRIPT), os.fsencode(RUN)]
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

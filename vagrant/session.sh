@@ -53,5 +53,8 @@ if [ "${2:-}" = libvirt ]; then
     configure_libvirt
     start_libvirt
 fi
+# Whoever is left by its parent in here becomes our child. A shell that waits takes leave of it when
+# it ends; else libvirt would wait more than a minute for each machine that it has killed.
+sleep infinity >/dev/null &
 echo ready
-exec sleep infinity
+wait
